@@ -1,0 +1,63 @@
+# Works from a fresh clone with Python 3.11 or newer and make. `make demo` and `make test` need nothing before them.
+
+PYTHON ?= python3
+PIP_OPTIONS ?= --disable-pip-version-check --quiet
+# Two workers leave a laptop usable; the suite is made for them.
+WORKERS ?= 2
+
+# A missing or old interpreter is told before anything is installed.
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "taran_eo needs Python 3.11 or newer: make PYTHON=python3.12")'
+
+BIN := .venv/bin
+DEMO := .venv-demo/bin
+SOURCES := $(shell find taran_eo models -type f -not -name '*.pyc')
+
+.PHONY: help install demo test lint bench clean
+
+help:
+	@echo 'make demo     install the base into .venv-demo, make sample scenes, find the ships in them'
+	@echo 'make test     install everything into .venv, run the tests'
+	@echo 'make lint     ruff and mypy'
+	@echo 'make bench    measure against peers'
+	@echo 'make install  install everything for development into .venv'
+	@echo 'make clean    remove environments, caches and the demo'
+
+install: .venv/installed
+
+# torch by itself and first: left to the solver, its dependents replace it by the newest build.
+.venv/installed: pyproject.toml constraints.txt
+	@$(CHECK_PYTHON)
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt torch
+	$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Not editable: the demo runs what a user of the wheel would run.
+.venv-demo/installed: pyproject.toml constraints.txt README.md $(SOURCES)
+	@$(CHECK_PYTHON)
+	$(PYTHON) -m venv .venv-demo
+	$(DEMO)/python -m pip install $(PIP_OPTIONS) -c constraints.txt .
+	@touch $@
+
+demo: .venv-demo/installed
+	rm -rf demo
+	$(DEMO)/taran-eo synth -o demo/scenes --scenes 3 --size 1536x1536 --seed 7
+	$(DEMO)/taran-eo run demo/scenes -o demo/out
+	$(DEMO)/taran-eo verify demo/out
+	@echo
+	@echo 'The scenes are in demo/scenes; masks, ships and downlink products are in demo/out.'
+	@echo 'Next: $(DEMO)/taran-eo run YOUR_IMAGES -o OUT'
+
+test: install
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: install
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+clean:
+	rm -rf .venv .venv-demo demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

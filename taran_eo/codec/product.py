@@ -1,0 +1,201 @@
+"""What goes down for one scene: metadata, the ships, and the mask in blocks that are compressed one by one.
+
+Layout, version 1 (numbers are LEB128)::
+
+    "TEOP" 0x01 | length of the content | content as a zstandard frame | CRC-32 (4 bytes, little endian)
+    content: length of the JSON | JSON | length of each block | blocks
+
+A block covers one tile of the scene's grid, row by row; a block without bytes is all sea, so that empty sea
+costs a fraction of a byte. The frame uses a text of our own as its dictionary: it holds the field names, and
+spares some 300 bytes a product. That text is part of version 1 and never changes.
+"""
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from taran_eo.codec import frame, leb128
+from taran_eo.codec.run_length import RunLength
+from taran_eo.errors import CorruptDataError, FormatError
+from taran_eo.imagery.mask import SEA
+from taran_eo.imagery.window import Window
+
+_MAGIC = b"TEOP\x01"
+_CRC_BYTES = 4
+_REMEDY = "Fetch the product again; if it stays so, it was not written by this version of taran_eo"
+_DICTIONARY = (
+    b'"longitude_deg":-1"latitude_deg":0.{"row":1,"col":1,"box":[[1.5,2.5],[3.5,4.5],[5.5,6.5],[7.5,8.5]],'
+    b'"length_px":1,"width_px":1,"length_m":null,"width_m":null,"heading_deg":90.0,"pixels":100,"score":0.9,'
+    b'"longitude_deg":null,"latitude_deg":null},{"row":'
+    b'{"schema_version":1,"scene":"a","rows":768,"cols":768,"tile":768,"crs":"EPSG:32631","transform":[1.5,0.0,'
+    b'500000.0,0.0,-1.5,4649776.0],"gsd_m":1.5,"stretch":null,"model":"thin_unet32_e2m3","model_digest":"0",'
+    b'"threshold":0.5,"software":"taran-eo 0.1.0","codec":"run-length","ships":[]}'
+    b'"rows":768,"cols":768,"tile":768,"crs":null,"transform":null,"gsd_m":null,"stretch":null,'
+    b'"model":"thin_unet32_e2m3","model_digest":"'
+)
+
+_Size = Annotated[int, Field(ge=1, lt=1 << 31)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class Product:
+    """One scene as it is sent down; checked field by field when it is made.
+
+    Attributes:
+        scene: Name of the scene.
+        rows: Rows of the scene in pixels.
+        cols: Columns of the scene in pixels.
+        tile: Side in pixels of the square blocks that the mask is cut into, counted from the scene's origin.
+        crs: Coordinate reference system, ``EPSG:code`` or WKT; None without georeference.
+        transform: Affine a, b, c, d, e, f: easting = a * col + b * row + c, northing = d * col + e * row + f,
+            col and row at the upper left corner of a pixel; None without georeference.
+        gsd_m: Ground sampling distance in metres, None where it is not known.
+        stretch: What made 8-bit pixels of the scene, None where they were 8-bit.
+        model: Name of the model.
+        model_digest: SHA-256 of the model's integer program, hexadecimal.
+        threshold: Probability from which on a pixel is ship.
+        software: Program and version that made the product.
+        ships: One record a ship, as `taran_eo.ships.Ship.record` gives it.
+        codec: Name of the codec of the blocks.
+        blocks: The compressed mask, one block a tile in row-major order; empty bytes are a block of sea.
+        schema_version: Version of this list of fields.
+    """
+
+    scene: str
+    rows: _Size
+    cols: _Size
+    tile: _Size
+    crs: str | None
+    transform: tuple[float, float, float, float, float, float] | None
+    gsd_m: float | None
+    stretch: JsonValue
+    model: str
+    model_digest: str
+    threshold: float
+    software: str
+    ships: tuple[dict[str, JsonValue], ...]
+    codec: Literal["run-length"] = "run-length"
+    blocks: tuple[bytes, ...] = ()
+    schema_version: Literal[1] = 1
+
+    def windows(self) -> Iterator[Window]:
+        """Where the blocks lie in the scene, in their order."""
+        for row in range(0, self.rows, self.tile):
+            for col in range(0, self.cols, self.tile):
+                yield Window(row, col, min(self.tile, self.rows - row), min(self.tile, self.cols - col))
+
+    def mask_blocks(self) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+        """Each block's window and labels uint8[rows, cols], one at a time.
+
+        Raises:
+            CorruptDataError: A block that cannot be expanded, or that has another size than its window.
+        """
+        codec = RunLength()
+        for window, block in zip(self.windows(), self.blocks, strict=True):
+            shape = (window.rows, window.cols)
+            if not block:
+                yield window, np.full(shape, SEA, dtype=np.uint8)
+                continue
+            labels = codec.expand(block, max_pixels=window.rows * window.cols)
+            if labels.shape != shape:
+                raise CorruptDataError(
+                    f"The block at row {window.row}, column {window.col} has the shape {labels.shape}, "
+                    f"not {shape}",
+                    remedy=_REMEDY,
+                )
+            yield window, labels
+
+
+_SCHEMA: TypeAdapter[Any] = TypeAdapter(Product)
+
+
+def _block_count(product: Product) -> int:
+    return math.ceil(product.rows / product.tile) * math.ceil(product.cols / product.tile)
+
+
+def pack(product: Product) -> bytes:
+    """The bytes of a product.
+
+    Raises:
+        FormatError: The product has not one block for each tile of its grid.
+    """
+    if len(product.blocks) != _block_count(product):
+        raise FormatError(
+            f"A product of {product.rows} x {product.cols} pixels in tiles of {product.tile} "
+            f"has {len(product.blocks)} blocks instead of {_block_count(product)}",
+            remedy="Give one block for each tile, row by row",
+        )
+    text = _SCHEMA.dump_json(product, exclude={"blocks"})
+    sizes = leb128.encode(np.array([len(block) for block in product.blocks]))
+    content = leb128.encode(np.array([len(text)])) + text + sizes + b"".join(product.blocks)
+    body = _MAGIC + leb128.encode(np.array([len(content)])) + frame.close(content, dictionary=_DICTIONARY)
+    return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "little")
+
+
+def unpack(data: bytes, *, max_bytes: int = 1 << 28) -> Product:
+    """The product that `pack` made these bytes of.
+
+    The blocks are not expanded here; each carries its own checksum.
+
+    Args:
+        data: What `pack` returned.
+        max_bytes: The largest content that is accepted; nothing is allocated before this is checked.
+
+    Raises:
+        CorruptDataError: Any other bytes, or content of more than `max_bytes`.
+    """
+    if not data.startswith(_MAGIC):
+        raise CorruptDataError(
+            f"A product begins with {data[:5].hex()}, not with {_MAGIC.hex()}", remedy=_REMEDY
+        )
+    body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
+    if zlib.crc32(body) != int.from_bytes(crc, "little"):
+        raise CorruptDataError("A product does not match its checksum", remedy=_REMEDY)
+    size, position = leb128.read_one(body, len(_MAGIC))
+    if size > max_bytes:
+        raise CorruptDataError(
+            f"A product claims {size} bytes of content, and {max_bytes} are accepted",
+            remedy="Raise max_bytes if the product is trusted",
+            size=size,
+            max_bytes=max_bytes,
+        )
+    content = frame.open_(body[position:], size, dictionary=_DICTIONARY)
+    text_size, position = leb128.read_one(content, 0)
+    text = content[position : position + text_size]
+    try:
+        product: Product = _SCHEMA.validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "its start"
+        raise CorruptDataError(
+            f"The metadata of a product is not valid at {where}: {first['msg']}",
+            remedy=_REMEDY,
+        ) from error
+    return dataclasses.replace(product, blocks=_blocks(content, position + text_size, _block_count(product)))
+
+
+def _blocks(content: bytes, position: int, count: int) -> tuple[bytes, ...]:
+    """The `count` blocks whose lengths begin at `position`; they must end where the content ends."""
+    if count > len(content) - position:
+        raise CorruptDataError(f"A product has no room for the lengths of its {count} blocks", remedy=_REMEDY)
+    sizes = []
+    for _ in range(count):
+        size, position = leb128.read_one(content, position)
+        sizes.append(size)
+    if position + sum(sizes) != len(content):
+        raise CorruptDataError(
+            f"The blocks of a product take {sum(sizes)} bytes, but {len(content) - position} are there",
+            remedy=_REMEDY,
+        )
+    blocks = []
+    for size in sizes:
+        blocks.append(content[position : position + size])
+        position += size
+    return tuple(blocks)

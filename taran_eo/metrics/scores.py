@@ -1,0 +1,198 @@
+"""The scores of a set of tiles: ratios of sums, with bootstrap intervals."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taran_eo.errors import ContractError
+from taran_eo.metrics.tile import LENGTH_BIN_NAMES, TileScore
+
+Ints = NDArray[np.int64]
+
+_F2_UNIT = 10**12  # F2 as an integer: sums do not depend on the order of the tiles
+_BLOCK = 1 << 20  # weights drawn at once by the bootstrap: 8 MiB
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score with its 95 % interval; None where it is not defined (0/0), or not to be told (one group)."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def ci(self) -> tuple[float, float] | None:
+        """The interval as a pair."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a set of tiles; the module says what each means.
+
+    Attributes:
+        tiles: Tiles in the set.
+        groups: Independent units among them, over which the intervals are taken.
+        iou: Intersection over union of all ship pixels of the set.
+        dice: 2 TP / (2 TP + FP + FN) of the same pixels.
+        precision: Share of the predicted ship pixels that are ship.
+        recall: Share of the ship pixels that were found.
+        f2: The Kaggle score.
+        baseline_empty: The Kaggle score of an all-empty answer on these tiles.
+        ship_recall: Share of the true ships that were found.
+        ship_recall_by_length_m: The same by length of ship, one for each of `LENGTH_BIN_NAMES`.
+        false_alarms_per_km2: False alarms over the valid area.
+        ships: True ships by length.
+        found: Found ships by length.
+        false_alarms: Number of false alarms.
+        area_km2: Valid area.
+    """
+
+    tiles: int
+    groups: int
+    iou: Interval
+    dice: Interval
+    precision: Interval
+    recall: Interval
+    f2: Interval
+    baseline_empty: Interval
+    ship_recall: Interval
+    ship_recall_by_length_m: tuple[Interval, ...]
+    false_alarms_per_km2: Interval
+    ships: tuple[int, ...]
+    found: tuple[int, ...]
+    false_alarms: int
+    area_km2: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON: each score with its interval beside it, as ``iou`` and ``iou_ci``."""
+        result: dict[str, Any] = {"tiles": self.tiles, "groups": self.groups}
+        for name in _SCORES:
+            score = getattr(self, name)
+            result |= {name: score.value, f"{name}_ci": score.ci}
+        result["ship_recall_by_length_m"] = {
+            name: {"ships": ships, "found": found, "recall": recall.value, "recall_ci": recall.ci}
+            for name, ships, found, recall in zip(
+                LENGTH_BIN_NAMES, self.ships, self.found, self.ship_recall_by_length_m, strict=True
+            )
+        }
+        return result | {
+            "ships": sum(self.ships),
+            "false_alarms": self.false_alarms,
+            "area_km2": self.area_km2,
+        }
+
+
+_SCORES = (
+    "iou",
+    "dice",
+    "precision",
+    "recall",
+    "f2",
+    "baseline_empty",
+    "ship_recall",
+    "false_alarms_per_km2",
+)
+_BINS = len(LENGTH_BIN_NAMES)
+
+
+def aggregate(tiles: Sequence[TileScore], *, rng: np.random.Generator, resamples: int = 2000) -> Scores:
+    """The scores of a set of tiles, each with its 95 % interval.
+
+    The result does not depend on the order of the tiles.
+
+    Args:
+        tiles: At least one.
+        rng: Source of the resampling.
+        resamples: Number of bootstrap resamples.
+
+    Raises:
+        ContractError: There are no tiles.
+    """
+    if not tiles:
+        raise ContractError(
+            "There are no tiles to score", remedy="Name a folder of images that the masks file lists"
+        )
+    groups = _group_sums(tiles)
+    totals = groups.sum(axis=0)
+    points = _ratios(totals)
+    draws = np.concatenate([_ratios(resampled) for resampled in _resample(groups, rng, resamples)])
+    intervals = [_interval(point, draw, len(groups)) for point, draw in zip(points, draws.T, strict=True)]
+    ships, found = totals[_SHIPS], totals[_FOUND]
+    return Scores(
+        tiles=len(tiles),
+        groups=len(groups),
+        **dict(zip(_SCORES, intervals, strict=False)),
+        ship_recall_by_length_m=tuple(intervals[len(_SCORES) :]),
+        ships=tuple(ships.tolist()),
+        found=tuple(found.tolist()),
+        false_alarms=int(totals[_COMPONENTS] - found.sum()),
+        area_km2=float(totals[_AREA] / 1e6),
+    )
+
+
+# Columns of the matrix that is resampled.
+_TILES, _EMPTY, _F2, _TP, _FP, _FN, _AREA, _COMPONENTS = range(8)
+_SHIPS, _FOUND = slice(8, 8 + _BINS), slice(8 + _BINS, 8 + 2 * _BINS)
+
+
+def _group_sums(tiles: Sequence[TileScore]) -> Ints:
+    """int64[groups, columns], the rows sorted by value so that the order of the tiles leaves no trace."""
+    sums: dict[object, Ints] = {}
+    for index, tile in enumerate(tiles):
+        row = np.array(
+            (
+                *(1, sum(tile.ships) == 0, round(tile.f2 * _F2_UNIT)),
+                *(tile.true_positive_px, tile.false_positive_px, tile.false_negative_px),
+                *(tile.area_m2, tile.components, *tile.ships, *tile.found),
+            ),
+            dtype=np.int64,
+        )
+        key = index if tile.group is None else tile.group
+        sums[key] = sums[key] + row if key in sums else row
+    matrix = np.stack(list(sums.values()))
+    return matrix[np.lexsort(matrix.T)]
+
+
+def _resample(groups: Ints, rng: np.random.Generator, resamples: int) -> Iterator[Ints]:
+    """Blocks of int64[resamples of the block, columns]: sums over groups drawn with replacement."""
+    count = len(groups)
+    block = max(1, _BLOCK // count)
+    even = np.full(count, 1 / count)
+    for done in range(0, resamples, block):
+        yield rng.multinomial(count, even, size=min(block, resamples - done)) @ groups
+
+
+def _ratios(totals: Ints) -> NDArray[np.float64]:
+    """float64[..., scores] from int64[..., columns]: `_SCORES`, then recall by length; NaN for 0/0."""
+    column = np.moveaxis(totals, -1, 0).astype(np.float64)
+    tp, fp, fn, tiles = column[_TP], column[_FP], column[_FN], column[_TILES]
+    ships, found = column[_SHIPS], column[_FOUND]
+    fractions = [
+        (tp, tp + fp + fn),
+        (2 * tp, 2 * tp + fp + fn),
+        (tp, tp + fp),
+        (tp, tp + fn),
+        (column[_F2] / _F2_UNIT, tiles),
+        (column[_EMPTY], tiles),
+        (found.sum(axis=0), ships.sum(axis=0)),
+        (column[_COMPONENTS] - found.sum(axis=0), column[_AREA] / 1e6),
+        *zip(found, ships, strict=True),
+    ]
+    over = np.stack([numerator for numerator, _ in fractions], axis=-1)
+    under = np.stack([denominator for _, denominator in fractions], axis=-1)
+    ratios: NDArray[np.float64] = np.divide(over, under, out=np.full(over.shape, np.nan), where=under > 0)
+    return ratios
+
+
+def _interval(point: float, draws: NDArray[np.float64], groups: int) -> Interval:
+    if np.isnan(point):
+        return Interval(None, None, None)
+    if groups == 1:
+        return Interval(float(point), None, None)
+    low, high = np.percentile(draws[~np.isnan(draws)], (2.5, 97.5))
+    return Interval(float(point), float(min(low, point)), float(max(high, point)))

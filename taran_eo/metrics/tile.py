@@ -1,0 +1,163 @@
+"""One tile boiled down to integers: pixels, pairs of true and predicted ships, area."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taran_eo.errors import ContractError
+from taran_eo.metrics.shapes import label_components, oriented_length_px
+
+Bools = NDArray[np.bool_]
+
+KAGGLE_IOU_PERCENT = tuple(range(50, 100, 5))
+FOUND_IOU_PERCENT = 10
+LENGTH_BINS_M = (30.0, 60.0, 120.0)
+"""Limits between the size bins: a ship of just 30 m is in the second."""
+LENGTH_BIN_NAMES = ("under_30", "30_to_60", "60_to_120", "over_120")
+
+
+@dataclass(frozen=True)
+class TileScore:
+    """What one tile adds to the scores.
+
+    Attributes:
+        true_positive_px: Ship pixels that were found.
+        false_positive_px: Sea pixels taken for ship.
+        false_negative_px: Ship pixels that were missed.
+        area_m2: Valid area, rounded to a square metre.
+        ships: True ships by length, one count for each of `LENGTH_BIN_NAMES`.
+        found: Those of `ships` that were found.
+        components: Predicted ships.
+        hits: Pairs with an IoU above each of `KAGGLE_IOU_PERCENT`.
+        group: Tiles of one group are resampled together; None is a group of its own.
+    """
+
+    true_positive_px: int
+    false_positive_px: int
+    false_negative_px: int
+    area_m2: int
+    ships: tuple[int, ...]
+    found: tuple[int, ...]
+    components: int
+    hits: tuple[int, ...]
+    group: str | None = None
+
+    @property
+    def f2(self) -> float:
+        """The Kaggle score of this tile."""
+        truths = sum(self.ships)
+        if truths == self.components == 0:
+            return 1.0
+        # 5 TP + 4 FN + FP with FN = truths - TP and FP = components - TP.
+        return 5 * sum(self.hits) / ((4 * truths + self.components) * len(self.hits))
+
+
+def score_tile(
+    truths: Iterable[Bools],
+    predicted: Bools,
+    valid: Bools | None = None,
+    *,
+    gsd_m: float,
+    group: str | None = None,
+) -> TileScore:
+    """Compare a predicted mask with the true ships of a tile.
+
+    Args:
+        truths: One bool[rows, cols] for each true ship, consumed one by one; they may overlap.
+        predicted: bool[rows, cols], True where ship.
+        valid: bool[rows, cols], False where there was nothing to see; None if all is valid.
+        gsd_m: Ground sampling distance in metres a pixel.
+        group: See `TileScore`.
+
+    Raises:
+        ContractError: The masks differ in shape.
+    """
+    seen = np.ones(predicted.shape, np.bool_) if valid is None else valid
+    _same_shape(seen, predicted)
+    answer = predicted & seen
+    labels, components = label_components(answer)
+    areas_px = np.bincount(labels.ravel(), minlength=components + 1)
+    truth = np.zeros_like(answer)
+    bins: list[int] = []
+    # (true ship, component, intersection, union) of every pair that touches
+    pairs: list[tuple[int, int, int, int]] = []
+    for ship in truths:
+        _same_shape(ship, predicted)
+        part = ship & seen
+        area_px = int(np.count_nonzero(part))
+        if area_px == 0:
+            continue
+        truth |= part
+        overlaps_px = np.bincount(labels[part])
+        touched = np.flatnonzero(overlaps_px[1:]) + 1
+        pairs += [
+            (
+                len(bins),
+                int(other),
+                int(overlaps_px[other]),
+                int(area_px + areas_px[other] - overlaps_px[other]),
+            )
+            for other in touched
+        ]
+        bins.append(int(np.searchsorted(LENGTH_BINS_M, oriented_length_px(ship) * gsd_m, side="right")))
+    partners = _match(pairs)
+    found = [bins[ship] for ship, _, same, union in partners if 100 * same >= FOUND_IOU_PERCENT * union]
+    same_px = int(np.count_nonzero(answer & truth))
+    return TileScore(
+        true_positive_px=same_px,
+        false_positive_px=int(np.count_nonzero(answer)) - same_px,
+        false_negative_px=int(np.count_nonzero(truth)) - same_px,
+        area_m2=round(np.count_nonzero(seen) * gsd_m**2),
+        ships=tuple(bins.count(k) for k in range(len(LENGTH_BIN_NAMES))),
+        found=tuple(found.count(k) for k in range(len(LENGTH_BIN_NAMES))),
+        components=components,
+        hits=tuple(sum(100 * same > t * union for _, _, same, union in partners) for t in KAGGLE_IOU_PERCENT),
+        group=group,
+    )
+
+
+def _same_shape(mask: Bools, predicted: Bools) -> None:
+    if mask.shape != predicted.shape:
+        raise ContractError(
+            f"A mask of {mask.shape} pixels is compared with a prediction of {predicted.shape}",
+            remedy="Check that the masks belong to these images and have their height and width",
+            mask=mask.shape,
+            predicted=predicted.shape,
+        )
+
+
+def _match(pairs: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """One-to-one pairs, greedily by falling IoU; the best pairs above a limit do not depend on the limit."""
+    ships: set[int] = set()
+    components: set[int] = set()
+    chosen = []
+    for pair in sorted(pairs, key=lambda pair: (-pair[2] / pair[3], pair[0], pair[1])):
+        if pair[0] not in ships and pair[1] not in components:
+            ships.add(pair[0])
+            components.add(pair[1])
+            chosen.append(pair)
+    return chosen
+
+
+def threshold_curve(
+    truth: Bools, score: NDArray[np.generic], valid: Bools, thresholds: Sequence[float]
+) -> NDArray[np.int64]:
+    """Pixel counts at many thresholds in one pass, for the choice of one; sum them over tiles.
+
+    Args:
+        truth: bool[rows, cols], True where ship.
+        score: number[rows, cols], compared as ``score >= threshold``.
+        valid: bool[rows, cols].
+        thresholds: Rising.
+
+    Returns:
+        int64[thresholds, 3]: true positives, false positives, false negatives.
+    """
+    passed = np.searchsorted(np.asarray(thresholds), score[valid], side="right")
+    ship = np.bincount(passed[truth[valid]], minlength=len(thresholds) + 1)
+    sea = np.bincount(passed[~truth[valid]], minlength=len(thresholds) + 1)
+    true_positive = ship[::-1].cumsum()[::-1][1:]
+    false_positive = sea[::-1].cumsum()[::-1][1:]
+    return np.stack([true_positive, false_positive, ship.sum() - true_positive], axis=1)

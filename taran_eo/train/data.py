@@ -1,0 +1,175 @@
+"""Training crops from folders of tiles with run-length masks.
+
+Images are decoded when a crop is drawn (1.6 ms a 768 x 768 tile), so the competition's 192,556 tiles need no
+more memory than a hundred. A crop is a pure function of the generator that it is drawn with.
+"""
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taran_eo.errors import ConfigError
+from taran_eo.imagery.jpeg import read_jpeg
+from taran_eo.imagery.rle import kaggle_decode
+from taran_eo.train.recipe import Source
+
+AIRBUS_TILE = 768
+"""Rows and columns of a competition tile, for mask files without ``width`` and ``height``."""
+
+Pixels = NDArray[np.uint8]
+MaskPixels = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image file and the run-length text of each ship in it.
+
+    Attributes:
+        path: JPEG file.
+        rows: Rows of the masks.
+        cols: Columns of the masks.
+        ships: Run-length text of each ship; empty for an image without ships.
+    """
+
+    path: Path
+    rows: int
+    cols: int
+    ships: tuple[str, ...]
+
+    def pixels(self) -> Pixels:
+        """The image, ``uint8[rows, cols, 3]``."""
+        return read_jpeg(self.path)
+
+    def masks(self) -> list[MaskPixels]:
+        """One mask a ship, ``bool[rows, cols]``."""
+        return [kaggle_decode(text, self.rows, self.cols) for text in self.ships]
+
+    def mask(self) -> MaskPixels:
+        """All ships together, ``bool[rows, cols]``."""
+        union = np.zeros((self.rows, self.cols), dtype=bool)
+        for mask in self.masks():
+            union |= mask
+        return union
+
+
+def read_labels(images: Path, masks: Path, labels: Sequence[str] = ()) -> list[LabelledImage]:
+    """Read a mask file of the competition's form, one row a ship, empty text for no ship.
+
+    Args:
+        images: Folder of the images.
+        masks: CSV with ``ImageId, EncodedPixels`` and optionally ``width, height, label``.
+        labels: Keep only rows with these labels; empty keeps all.
+
+    Returns:
+        The images of the file that are in the folder, sorted by name.
+
+    Raises:
+        ConfigError: The folder or file is missing, has other columns, or they share no image.
+    """
+    if not masks.is_file():
+        raise ConfigError(f"There is no mask file {masks}", remedy="Point `masks` at the CSV", path=masks)
+    ships: dict[str, list[str]] = defaultdict(list)
+    sizes: dict[str, tuple[int, int]] = {}
+    with masks.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if not {"ImageId", "EncodedPixels"} <= set(reader.fieldnames or ()):
+            raise ConfigError(
+                f"{masks} has the columns {reader.fieldnames}",
+                remedy="It must have ImageId and EncodedPixels, as the competition distributes it",
+                path=masks,
+            )
+        for row in reader:
+            if labels and row["label"] not in labels:
+                continue
+            name = row["ImageId"]
+            sizes[name] = (int(row.get("height") or AIRBUS_TILE), int(row.get("width") or AIRBUS_TILE))
+            ships[name] += [row["EncodedPixels"]] if row["EncodedPixels"] else []
+    present = {path.name for path in images.glob("*.jpg")}
+    found = [
+        LabelledImage(images / name, *sizes[name], tuple(ships[name])) for name in sorted(sizes) if name in present
+    ]
+    if not found:
+        raise ConfigError(
+            f"No image named in {masks} is in {images}", remedy="Point `images` at the folder of the JPEGs", path=images
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A training example: ``uint8[size, size, 3]`` and ``bool[size, size]``, and the pool it was drawn from."""
+
+    pixels: Pixels
+    mask: MaskPixels
+    pool: int
+    index: int
+
+
+class Pool:
+    """Images of one source that are drawn in one way: placed on ships, or anywhere without them.
+
+    `difficulty` is one number an image; images are drawn in proportion to it.
+    """
+
+    def __init__(self, images: Sequence[LabelledImage], share: float, *, on_ships: bool) -> None:
+        self.images = images
+        self.share = share
+        self.on_ships = on_ships
+        # A tile with many ships is worth more crops, but not in proportion: they look alike.
+        ships = np.array([len(image.ships) for image in images], dtype=np.float64)
+        self.difficulty = np.sqrt(ships) if on_ships else np.ones(len(images))
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Choose an image, returning its index."""
+        return int(rng.choice(len(self.images), p=self.difficulty / self.difficulty.sum()))
+
+
+def pools(sources: Sequence[Source]) -> list[Pool]:
+    """The pools of a recipe, with images split into those with and those without ships."""
+    found: list[Pool] = []
+    for source in sources:
+        images = read_labels(source.images, source.masks, source.labels)
+        for share, on_ships in ((source.ship_share, True), (source.empty_share, False)):
+            chosen = [image for image in images if bool(image.ships) == on_ships]
+            if share and chosen:
+                found.append(Pool(chosen, share, on_ships=on_ships))
+    if not found:
+        raise ConfigError("No source of the recipe has a share above zero", remedy="Give ship_share or empty_share")
+    return found
+
+
+def reflected(values: NDArray[Any], size: int) -> NDArray[Any]:
+    """Reflect an image or mask ``[rows, cols, ...]`` that is smaller than a crop up to the crop's size."""
+    short = [max(0, size - length) for length in values.shape[:2]]
+    margins = [(lack // 2, lack - lack // 2) for lack in short] + [(0, 0)] * (values.ndim - 2)
+    return np.pad(values, margins, mode="reflect") if any(short) else values
+
+
+def cut(image: LabelledImage, size: int, rng: np.random.Generator, *, on_ship: bool) -> tuple[Pixels, MaskPixels]:
+    """Cut a square, with a ship somewhere in its inner half if asked, anywhere otherwise.
+
+    Returns:
+        ``uint8[size, size, 3]`` and ``bool[size, size]``.
+    """
+    masks = image.masks()
+    union = np.logical_or.reduce(masks) if masks else np.zeros((image.rows, image.cols), dtype=bool)
+    pixels, mask = reflected(image.pixels(), size), reflected(union, size)
+    rows, cols = mask.shape
+    if on_ship and masks:
+        # A pixel of a ship drawn evenly over ships, so that a small boat counts as much as a tanker.
+        ship = reflected(masks[int(rng.integers(len(masks)))], size)
+        points = np.argwhere(ship)
+        row, col = points[int(rng.integers(len(points)))]
+        offset = rng.integers(size // 8, size - size // 8, size=2)
+        row, col = int(row - offset[0]), int(col - offset[1])
+    else:
+        row, col = int(rng.integers(0, rows - size + 1)), int(rng.integers(0, cols - size + 1))
+    row, col = min(max(row, 0), rows - size), min(max(col, 0), cols - size)
+    window = np.s_[row : row + size, col : col + size]
+    return pixels[window], mask[window]

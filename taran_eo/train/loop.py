@@ -1,0 +1,197 @@
+"""The training loop: one for the float network and for the quantized one.
+
+Everything random in step ``k`` is drawn from ``default_rng([seed, k])``, so a run that was killed and resumed
+from its checkpoint takes the very steps that it would have taken.
+"""
+
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.tensorboard import SummaryWriter
+
+from taran_eo.provenance import sha256_config
+from taran_eo.train.augment import augment, paste
+from taran_eo.train.data import Crop, Pool, cut, pools
+from taran_eo.train.losses import SegmentationLoss
+from taran_eo.train.recipe import Recipe, Schedule
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.csv"
+CHECKPOINT_EVERY = 200
+LOG_EVERY = 20
+DIFFICULTY_MEMORY = 0.7
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop reports after a step."""
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+
+
+def learning_rate(step: int, schedule: Schedule) -> float:
+    """One cycle: a linear rise over the warm-up, then a cosine down to a hundredth of the peak."""
+    rise = max(1, round(schedule.steps * schedule.warmup))
+    if step < rise:
+        return schedule.learning_rate * (step + 1) / rise
+    fall = (step - rise) / max(1, schedule.steps - rise)
+    return schedule.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
+
+
+class Sampler:
+    """Draws batches of crops from the pools of a recipe."""
+
+    def __init__(self, recipe: Recipe, found: list[Pool]) -> None:
+        self.recipe = recipe
+        self.pools = found
+        shares = np.array([pool.share for pool in found])
+        self.shares = shares / shares.sum()
+        donors = [pool for source, pool in self._ship_pools() if source]
+        self.donors = donors
+
+    def _ship_pools(self) -> list[tuple[bool, Pool]]:
+        tight = {source.images for source in self.recipe.source if source.paste}
+        return [(pool.images[0].path.parent in tight, pool) for pool in self.pools if pool.on_ships]
+
+    def crop(self, rng: np.random.Generator) -> Crop:
+        """Draw one augmented crop."""
+        size = self.recipe.schedule.crop
+        number = int(rng.choice(len(self.pools), p=self.shares))
+        pool = self.pools[number]
+        index = pool.draw(rng)
+        pixels, mask = cut(pool.images[index], size, rng, on_ship=pool.on_ships)
+        if self.donors and not mask.any() and rng.random() < self.recipe.augmentation.paste:
+            donors = self.donors[int(rng.integers(len(self.donors)))]
+            pixels, mask = paste(pixels, mask, *cut(donors.images[donors.draw(rng)], size, rng, on_ship=True), rng)
+        pixels, mask = augment(pixels, mask, self.recipe.augmentation, rng)
+        return Crop(pixels, mask, number, index)
+
+    def batch(self, step: int) -> list[Crop]:
+        """The crops of step `step`; depends on nothing but the recipe, the step and the difficulties."""
+        rng = np.random.default_rng([self.recipe.seed, step])
+        return [self.crop(rng) for _ in range(self.recipe.schedule.batch)]
+
+    def learn(self, crops: list[Crop], losses: list[float]) -> None:
+        """Draw empty images that were hard more often: the false alarms of today are the batch of tomorrow."""
+        strength = self.recipe.schedule.hard_negatives
+        for crop, loss in zip(crops, losses, strict=True):
+            pool = self.pools[crop.pool]
+            if not pool.on_ships and not crop.mask.any():
+                hard = 1.0 + strength * min(100.0 * loss, 10.0)
+                kept = DIFFICULTY_MEMORY * pool.difficulty[crop.index]
+                pool.difficulty[crop.index] = kept + (1 - DIFFICULTY_MEMORY) * hard
+
+
+def tensors(crops: list[Crop], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Stack crops into ``float32[n, 3, rows, cols]`` pixels and ``float32[n, 1, rows, cols]`` truth."""
+    pixels = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2)
+    truth = torch.from_numpy(np.stack([crop.mask for crop in crops]))[:, None]
+    return pixels.to(device).float().contiguous(memory_format=torch.channels_last), truth.to(device).float()
+
+
+def train(
+    network: nn.Module, recipe: Recipe, folder: Path, report: Callable[[Progress], None], *, resume: bool
+) -> nn.Module:
+    """Train a network as a recipe says.
+
+    Args:
+        network: What to train; its parameters are changed in place.
+        recipe: The run.
+        folder: Where the checkpoint, ``log.csv`` and the TensorBoard log go.
+        report: Called after each step.
+        resume: Go on from the checkpoint in `folder`, if there is one, else start.
+
+    Returns:
+        The running average of the network over the run, on the CPU, in evaluation mode.
+
+    Raises:
+        ConfigError: The checkpoint belongs to another recipe.
+    """
+    schedule = recipe.schedule
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(device, memory_format=torch.channels_last)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+    sampler = Sampler(recipe, pools(recipe.source))
+    loss_of = SegmentationLoss(schedule)
+    start = _restore(folder, recipe, network, average, optimizer, sampler) if resume else 0
+    folder.mkdir(parents=True, exist_ok=True)
+    with SummaryWriter(str(folder)) as board, (folder / LOG).open("a" if start else "w", newline="") as file:
+        log = csv.writer(file)
+        if not start:
+            log.writerow(["step", "loss", "learning_rate"])
+        network.train()
+        for step in range(start, schedule.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, schedule)
+            crops = sampler.batch(step)
+            pixels, truth = tensors(crops, device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16"):
+                logits = network(pixels)
+            loss, each = loss_of(logits.float(), truth)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            average.update_parameters(network)
+            sampler.learn(crops, each.tolist())
+            done = Progress(step + 1, schedule.steps, loss.item(), learning_rate(step, schedule))
+            report(done)
+            if done.step % LOG_EVERY == 0:
+                log.writerow([done.step, f"{done.loss:.5f}", f"{done.learning_rate:.3e}"])
+                file.flush()
+                board.add_scalar("loss", done.loss, done.step)
+                board.add_scalar("learning_rate", done.learning_rate, done.step)
+            if done.step % CHECKPOINT_EVERY == 0 or done.step == schedule.steps:
+                _save(folder, recipe, done.step, network, average, optimizer, sampler)
+    kept: nn.Module = average.module
+    return kept.cpu().eval()
+
+
+def _save(folder: Path, recipe: Recipe, step: int, *parts: Any) -> None:  # noqa: ANN401 - torch modules and others
+    network, average, optimizer, sampler = parts
+    state = {
+        "recipe": sha256_config(recipe),
+        "step": step,
+        "network": network.state_dict(),
+        "average": average.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "difficulty": [torch.from_numpy(pool.difficulty) for pool in sampler.pools],
+    }
+    # A kill while saving must leave the checkpoint before it whole.
+    unfinished = folder / (CHECKPOINT + ".part")
+    torch.save(state, unfinished)
+    unfinished.replace(folder / CHECKPOINT)
+
+
+def _restore(folder: Path, recipe: Recipe, *parts: Any) -> int:  # noqa: ANN401 - torch modules and others
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    network, average, optimizer, sampler = parts
+    state = torch.load(path, weights_only=True)
+    if state["recipe"] != sha256_config(recipe):
+        from taran_eo.errors import ConfigError
+
+        raise ConfigError(
+            f"The checkpoint {path} was made by another recipe than {recipe.name!r} as it stands now",
+            remedy="Restore the recipe, or train into another folder",
+            path=path,
+        )
+    network.load_state_dict(state["network"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    for pool, difficulty in zip(sampler.pools, state["difficulty"], strict=True):
+        pool.difficulty = difficulty.numpy()
+    return int(state["step"])

@@ -1,0 +1,72 @@
+"""The loss: cross entropy for every pixel plus an overlap loss for the few that are ships."""
+
+import sys
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own idiom
+
+from taran_eo.errors import MissingExtraError
+from taran_eo.train.recipe import Schedule
+
+_declared_operators: list[torch.library.Library] = []
+
+
+def ensure_torchvision() -> None:
+    """Import torchvision even where its compiled operators do not fit torch.
+
+    The registry's torchvision is built for CUDA; beside a CPU torch its extension does not load, and the
+    import fails on an operator that segmentation-models-pytorch never calls. Declaring the two operators
+    lets the import pass (pytorch/vision issue 9085).
+
+    Raises:
+        MissingExtraError: torchvision is not installed.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.of("smp", "torchvision") from error
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "DEF")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _declared_operators.append(library)  # the declaration lives as long as the object
+
+
+class SegmentationLoss(torch.nn.Module):
+    """Weighted binary cross entropy plus focal Tversky loss over the batch.
+
+    The overlap part is the one of segmentation-models-pytorch (false positives 0.4, misses 0.6, exponent
+    0.75; Abraham and Khan, arXiv 1810.07842): with 0.5 % ship pixels the cross entropy alone is content
+    with an empty sea.
+    """
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        ensure_torchvision()
+        try:
+            from segmentation_models_pytorch.losses import TverskyLoss
+        except ModuleNotFoundError as error:
+            raise MissingExtraError.of("smp", "segmentation-models-pytorch") from error
+        self.overlap = TverskyLoss("binary", alpha=0.4, beta=0.6, gamma=0.75)
+        self.overlap_weight = schedule.focal_tversky
+        self.positive_weight = torch.tensor(schedule.positive_weight)
+
+    def forward(self, logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a batch.
+
+        Args:
+            logits: ``[n, 1, rows, cols]``.
+            truth: The same shape, 0 or 1.
+
+        Returns:
+            The scalar to minimize, and the cross entropy of each example ``[n]``, detached.
+        """
+        positive_weight = self.positive_weight.to(logits.device)
+        entropy = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=positive_weight, reduction="none")
+        each = entropy.mean(dim=(1, 2, 3))
+        return each.mean() + self.overlap_weight * self.overlap(logits, truth), each.detach()

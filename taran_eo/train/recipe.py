@@ -1,0 +1,120 @@
+"""A training recipe: one TOML file that says everything a run depends on, apart from the pixels."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from taran_eo.config import Settings
+from taran_eo.nn.thin_unet import ThinUNetShape
+
+
+class Network(Settings):
+    """The `[network]` table: the shape of the Thin U-Net."""
+
+    width: int = Field(32, ge=1)
+    depth: int = Field(4, ge=1, le=6)
+    growth: int = Field(1, ge=1)
+
+    def shape(self) -> ThinUNetShape:
+        """The shape for three bands and one class."""
+        return ThinUNetShape(width=self.width, depth=self.depth, growth=self.growth)
+
+
+class Source(Settings):
+    """A `[[source]]` table: a folder of JPEG tiles with a CSV of run-length masks.
+
+    Attributes:
+        images: Folder of the images that the CSV names, e.g. ``train_v2`` of the competition.
+        masks: CSV with ``ImageId, EncodedPixels`` and optionally ``width, height, label`` (one row a ship).
+        labels: Keep only rows with these labels; empty keeps all.
+        ship_share: Relative share of training crops that are placed on a ship of this source.
+        empty_share: Relative share of crops placed anywhere on its images without a ship.
+        paste: Whether its ships may be cut out and pasted onto empty sea (their masks must be tight).
+    """
+
+    images: Path
+    masks: Path
+    labels: tuple[str, ...] = ()
+    ship_share: float = Field(0.0, ge=0)
+    empty_share: float = Field(0.0, ge=0)
+    paste: bool = False
+
+
+class Augmentation(Settings):
+    """The `[augmentation]` table: probabilities and ranges of the random changes to a crop."""
+
+    zoom: tuple[float, float] = (0.7, 1.4)
+    affine: float = Field(0.6, ge=0, le=1)
+    colour: float = Field(0.7, ge=0, le=1)
+    degrade: float = Field(0.25, ge=0, le=1)
+    paste: float = Field(0.25, ge=0, le=1)
+
+
+class Schedule(Settings):
+    """The `[schedule]` table: how long and how fast.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch: Crops a step.
+        crop: Rows and columns of a crop, a multiple of 16.
+        learning_rate: Peak of the one-cycle schedule.
+        warmup: Share of the steps in which the rate rises; it then falls along a cosine.
+        weight_decay: Decoupled weight decay of AdamW.
+        average: Decay of the running average of the weights, which is what is kept.
+        focal_tversky: Weight of the overlap loss beside the cross entropy.
+        positive_weight: Weight of ship pixels in the cross entropy.
+        hard_negatives: How strongly empty images that raised false alarms are drawn again; 0 draws evenly.
+        precision: ``bf16`` where the processor has it, else ``float32``.
+    """
+
+    steps: int = Field(6000, ge=1)
+    batch: int = Field(8, ge=1)
+    crop: int = Field(256, ge=16, multiple_of=16)
+    learning_rate: float = Field(3e-3, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(1e-2, ge=0)
+    average: float = Field(0.998, ge=0, lt=1)
+    focal_tversky: float = Field(1.0, ge=0)
+    positive_weight: float = Field(2.0, gt=0)
+    hard_negatives: float = Field(1.0, ge=0)
+    precision: Literal["bf16", "float32"] = "bf16"
+
+
+class Quantization(Settings):
+    """The `[quantization]` table; without it the run trains the float network.
+
+    Attributes:
+        weights: Format of the weights of every 3x3 convolution, e.g. ``e2m3``.
+        activations: Format after each ReLU, unsigned, e.g. ``ue2m4``.
+        head_weights: Format of the weights of the last (1x1) layer; its output is not quantized.
+        first_weights: Format of the weights of the first layer; its input is the 8-bit pixel itself.
+        start: Float master that quantization-aware training starts from.
+        calibration: Batches that set the activation scales before training.
+    """
+
+    weights: str = "e2m3"
+    activations: str = "ue2m4"
+    first_weights: str = "e2m3"
+    head_weights: str = "e2m3"
+    start: Path
+    calibration: int = Field(16, ge=1)
+
+
+class Recipe(Settings):
+    """A whole training run.
+
+    Attributes:
+        name: Name of the run and of the model that it makes.
+        question: What the run is for, in a sentence.
+        seed: Fixes initialization, sampling and augmentation.
+    """
+
+    name: str
+    question: str
+    seed: int = 0
+    network: Network = Network()
+    source: tuple[Source, ...]
+    augmentation: Augmentation = Augmentation()
+    schedule: Schedule = Schedule()
+    quantization: Quantization | None = None

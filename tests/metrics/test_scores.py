@@ -1,0 +1,144 @@
+"""Sets of tiles: golden ratios, the bootstrap against its slow twin, and whether intervals hold the truth."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taran_eo.errors import ContractError
+from taran_eo.metrics import Interval, TileScore, aggregate
+
+FOUND = TileScore(80, 10, 20, 1_000_000, (1, 1, 0, 0), (1, 0, 0, 0), 3, (1,) * 5 + (0,) * 5)
+EMPTY = TileScore(0, 0, 0, 1_000_000, (0,) * 4, (0,) * 4, 0, (0,) * 10)
+
+COUNTS = st.integers(0, 50)
+
+
+@st.composite
+def tiles(draw: st.DrawFn) -> TileScore:
+    ships = draw(st.tuples(*[st.integers(0, 3)] * 4))
+    found = tuple(draw(st.integers(0, count)) for count in ships)
+    hits = tuple(sorted(draw(st.lists(st.integers(0, sum(found)), min_size=10, max_size=10)), reverse=True))
+    components = sum(found) + draw(st.integers(0, 3))
+    group = draw(st.sampled_from([None, "a", "b"]))
+    return TileScore(draw(COUNTS), draw(COUNTS), draw(COUNTS), 10_000, ships, found, components, hits, group)
+
+
+def test_golden_set() -> None:
+    scores = aggregate([FOUND, EMPTY], rng=np.random.default_rng(1))
+    assert scores.iou.value == 80 / 110
+    assert scores.dice.value == 160 / 190
+    assert scores.precision.value == 80 / 90
+    assert scores.recall.value == 80 / 100
+    # The first tile: five thresholds with TP 1, FN 1, FP 2.
+    assert scores.f2.value == pytest.approx((0.5 * 5 / 11 + 1) / 2)
+    assert scores.baseline_empty.value == 0.5
+    assert scores.ship_recall.value == 0.5
+    assert [recall.value for recall in scores.ship_recall_by_length_m] == [1.0, 0.0, None, None]
+    assert (scores.false_alarms, scores.area_km2, scores.false_alarms_per_km2.value) == (2, 2.0, 1.0)
+    assert scores.baseline_empty.ci == (0.0, 1.0)
+
+
+def test_the_dictionary_is_json_with_an_interval_beside_each_score() -> None:
+    told = json.loads(
+        json.dumps(aggregate([FOUND, EMPTY], rng=np.random.default_rng(1)).to_dict(), allow_nan=False)
+    )
+    for name in (
+        "iou",
+        "dice",
+        "precision",
+        "recall",
+        "f2",
+        "ship_recall",
+        "false_alarms_per_km2",
+        "baseline_empty",
+    ):
+        low, high = told[f"{name}_ci"]
+        assert low <= told[name] <= high
+    assert told["tiles"] == 2
+    assert told["ship_recall_by_length_m"]["30_to_60"] == {
+        "ships": 1,
+        "found": 0,
+        "recall": 0,
+        "recall_ci": [0, 0],
+    }
+
+
+def test_undefined_scores_are_none() -> None:
+    scores = aggregate([EMPTY, EMPTY], rng=np.random.default_rng(1))
+    assert scores.iou == scores.ship_recall == Interval(None, None, None)
+    assert scores.f2 == Interval(1.0, 1.0, 1.0)
+    assert aggregate([FOUND], rng=np.random.default_rng(1)).f2.ci is None  # one tile tells no spread
+
+
+def test_no_tiles_are_refused() -> None:
+    with pytest.raises(ContractError, match="no tiles"):
+        aggregate([], rng=np.random.default_rng(1))
+
+
+@given(st.lists(tiles(), min_size=1, max_size=8), st.randoms())
+def test_intervals_hold_their_point_and_order_does_not_matter(
+    chosen: list[TileScore], random: object
+) -> None:
+    scores = aggregate(chosen, rng=np.random.default_rng(3), resamples=50)
+    for score in (scores.iou, scores.f2, scores.ship_recall, scores.false_alarms_per_km2, scores.precision):
+        if score.ci is not None:
+            assert score.ci[0] <= score.value <= score.ci[1]
+    shuffled = list(chosen)
+    random.shuffle(shuffled)
+    assert aggregate(shuffled, rng=np.random.default_rng(3), resamples=50) == scores
+
+
+def test_the_interval_equals_a_bootstrap_over_lists() -> None:
+    """A slow twin that draws tiles one by one; other random numbers, so equal up to their spread."""
+    rng = np.random.default_rng(5)
+    many = [
+        TileScore(int(a), int(b), int(c), 100, (1, 0, 0, 0), (0,) * 4, 0, (0,) * 10)
+        for a, b, c in rng.integers(0, 100, (40, 3))
+    ]
+    ratios = []
+    for _ in range(4000):
+        drawn = [many[k] for k in rng.integers(0, 40, 40)]
+        same = sum(tile.true_positive_px for tile in drawn)
+        wrong = sum(tile.false_positive_px + tile.false_negative_px for tile in drawn)
+        ratios.append(same / (same + wrong))
+    iou = aggregate(many, rng=rng, resamples=4000).iou
+    np.testing.assert_allclose(iou.ci, np.percentile(ratios, (2.5, 97.5)), atol=0.006)
+
+
+def test_overlapping_tiles_are_resampled_together() -> None:
+    rng = np.random.default_rng(6)
+    clusters = rng.integers(0, 2, 30)
+
+    def empty_or_not(group: bool) -> Interval:
+        return aggregate(
+            [
+                TileScore(
+                    0, 0, 0, 1, (int(full), 0, 0, 0), (0,) * 4, 0, (0,) * 10, str(index) if group else None
+                )
+                for index, full in enumerate(clusters)
+                for _ in range(4)
+            ],
+            rng=np.random.default_rng(7),
+        ).baseline_empty
+
+    alone, together = empty_or_not(group=False), empty_or_not(group=True)
+    assert alone.value == together.value
+    # Four copies of each tile hold no more than one: the honest interval is twice as wide.
+    assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(2, rel=0.15)
+
+
+def test_intervals_hold_the_truth_about_95_times_in_100() -> None:
+    rng = np.random.default_rng(8)
+    chance, trials, held = 0.4, 400, 0
+    for _ in range(trials):
+        drawn = [
+            TileScore(0, 0, 0, 1, (int(full), 0, 0, 0), (0,) * 4, 0, (0,) * 10)
+            for full in rng.random(100) < 1 - chance
+        ]
+        low, high = aggregate(drawn, rng=rng, resamples=400).baseline_empty.ci
+        held += low <= chance <= high
+    # 95 % less the discreteness of a hundred tiles; four standard errors of 400 trials are 4.4 points.
+    assert 0.90 <= held / trials <= 0.99

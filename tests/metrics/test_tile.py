@@ -1,0 +1,178 @@
+"""One tile: golden cases counted by hand, and slow twins in plain Python."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from taran_eo.errors import ContractError
+from taran_eo.metrics import (
+    KAGGLE_IOU_PERCENT,
+    label_components,
+    oriented_length_px,
+    score_tile,
+    threshold_curve,
+)
+
+MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12))
+
+
+def box(rows: slice, cols: slice, shape: tuple[int, int] = (20, 40)) -> np.ndarray:
+    mask = np.zeros(shape, np.bool_)
+    mask[rows, cols] = True
+    return mask
+
+
+def flood_fill(mask: np.ndarray) -> tuple[np.ndarray, int]:
+    labels, number = np.zeros(mask.shape, np.int32), 0
+    for row, col in np.argwhere(mask):
+        if labels[row, col]:
+            continue
+        number += 1
+        stack = [(row, col)]
+        while stack:
+            r, c = stack.pop()
+            if 0 <= r < mask.shape[0] and 0 <= c < mask.shape[1] and mask[r, c] and not labels[r, c]:
+                labels[r, c] = number
+                stack += [(r + i, c + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    return labels, number
+
+
+@given(MASKS)
+def test_components_equal_a_flood_fill(mask: np.ndarray) -> None:
+    labels, number = label_components(mask)
+    expected, expected_number = flood_fill(mask)
+    np.testing.assert_array_equal(labels, expected)
+    assert number == expected_number
+
+
+def test_a_spiral_is_one_component() -> None:
+    size = 41
+    mask = np.zeros((size, size), np.bool_)
+    row = col = 0
+    step, reach = (0, 1), size - 1
+    mask[0, 0] = True
+    for turn in range(2 * size):
+        for _ in range(reach):
+            row, col = row + step[0], col + step[1]
+            mask[row, col] = True
+        step = (step[1], -step[0])
+        if turn >= 2 and turn % 2 == 0:
+            reach -= 2
+        if reach <= 0:
+            break
+    assert 0 < mask.sum() < mask.size
+    np.testing.assert_array_equal(label_components(mask)[0], mask.astype(np.int32))
+
+
+@pytest.mark.parametrize(
+    ("heading_deg", "length", "width"), [(0, 50, 10), (33, 80, 12), (90, 40, 8), (135, 60, 9)]
+)
+def test_length_of_a_drawn_rectangle(heading_deg: float, length: float, width: float) -> None:
+    row, col = np.mgrid[:120, :120] - 60.25
+    sine, cosine = np.sin(np.deg2rad(heading_deg)), np.cos(np.deg2rad(heading_deg))
+    inside = (abs(row * sine + col * cosine) <= length / 2) & (abs(row * cosine - col * sine) <= width / 2)
+    # Pixels are in or out: a side may be off by the diagonal of half a pixel at either end.
+    assert oriented_length_px(inside) == pytest.approx(length, abs=1.5)
+
+
+def test_golden_tile() -> None:
+    """Counted by hand: one ship hit at IoU 0.7, one missed, one found at 0.1, one false alarm."""
+    truths = [
+        box(slice(0, 2), slice(0, 10)),  # 20 px, 10 px long: 15 m
+        box(slice(5, 7), slice(0, 30)),  # 60 px, 30 px long: 45 m
+        box(slice(10, 12), slice(0, 20)),  # 40 px, 20 px long: 30 m, at the limit of its bin
+    ]
+    predicted = (
+        box(slice(0, 2), slice(0, 7)) | box(slice(10, 12), slice(0, 2)) | box(slice(18, 20), slice(30, 33))
+    )
+    tile = score_tile(truths, predicted, gsd_m=1.5)
+    assert (tile.true_positive_px, tile.false_positive_px, tile.false_negative_px) == (18, 6, 102)
+    assert tile.area_m2 == 20 * 40 * 2.25
+    assert tile.ships == (1, 2, 0, 0)
+    assert tile.found == (1, 1, 0, 0)  # IoU 14/20 and 4/40 = just 0.1
+    assert tile.components == 3
+    assert tile.hits == (1, 1, 1, 1, 0, 0, 0, 0, 0, 0)  # 0.7 exceeds 0.65, not 0.70
+    # Four thresholds with TP 1, FN 2, FP 2: 5/(5+8+2); six with none.
+    assert tile.f2 == pytest.approx(4 * (5 / 15) / 10)
+
+
+def test_matching_is_one_to_one() -> None:
+    halves = box(slice(0, 4), slice(0, 5)) | box(slice(0, 4), slice(6, 11))
+    tile = score_tile([box(slice(0, 4), slice(0, 11))], halves, gsd_m=1.5)
+    assert (tile.ships, tile.found, tile.components) == ((1, 0, 0, 0), (1, 0, 0, 0), 2)
+    blob = box(slice(0, 9), slice(0, 20))
+    two = [box(slice(0, 4), slice(0, 20)), box(slice(5, 9), slice(0, 20))]
+    tile = score_tile(two, blob, gsd_m=1.5)
+    assert (sum(tile.ships), sum(tile.found), tile.components) == (2, 1, 1)
+
+
+def test_what_is_not_valid_does_not_count() -> None:
+    valid = box(slice(0, 20), slice(0, 20))
+    hidden, half = box(slice(0, 2), slice(25, 35)), box(slice(5, 7), slice(15, 25))
+    tile = score_tile([hidden, half], hidden | half, valid, gsd_m=2.0)
+    assert (tile.true_positive_px, tile.false_positive_px, tile.false_negative_px) == (10, 0, 0)
+    assert (tile.ships, tile.found, tile.components, tile.f2) == ((1, 0, 0, 0), (1, 0, 0, 0), 1, 1.0)
+    assert tile.area_m2 == 400 * 4
+
+
+def test_an_empty_tile_scores_one_when_left_empty() -> None:
+    nothing = np.zeros((4, 4), np.bool_)
+    assert score_tile([], nothing, gsd_m=1.5).f2 == 1
+    assert score_tile([], ~nothing, gsd_m=1.5).f2 == 0
+    assert score_tile([~nothing], nothing, gsd_m=1.5).f2 == 0
+
+
+def test_masks_of_another_shape_are_refused() -> None:
+    with pytest.raises(ContractError, match=r"\(3, 4\).*\(4, 4\)"):
+        score_tile([np.ones((3, 4), np.bool_)], np.ones((4, 4), np.bool_), gsd_m=1.5)
+
+
+def kaggle_f2(truths: list[np.ndarray], predicted: np.ndarray) -> float:
+    """The score as the competition's page tells it, threshold by threshold, ship by ship."""
+    labels, number = flood_fill(predicted)
+    answers = [labels == k for k in range(1, number + 1)]
+    scores = []
+    for percent in KAGGLE_IOU_PERCENT:
+        free = list(answers)
+        hits = 0
+        for truth in truths:
+            for answer in free:
+                if 100 * (truth & answer).sum() > percent * (truth | answer).sum():
+                    hits += 1
+                    free = [other for other in free if other is not answer]
+                    break
+        missed, wrong = len(truths) - hits, len(answers) - hits
+        everything = 5 * hits + 4 * missed + wrong
+        scores.append(5 * hits / everything if everything else 1.0)
+    return float(np.mean(scores))
+
+
+@given(
+    arrays(np.uint8, (8, 8), elements=st.integers(0, 3)), arrays(np.uint8, (8, 8), elements=st.integers(0, 8))
+)
+def test_f2_equals_its_slow_twin(ships: np.ndarray, noise: np.ndarray) -> None:
+    truths = [ships == k for k in (1, 2, 3) if (ships == k).any()]
+    predicted = (ships > 0) ^ (noise == 0)
+    assert score_tile(truths, predicted, gsd_m=1.5).f2 == pytest.approx(kaggle_f2(truths, predicted))
+
+
+@given(MASKS)
+def test_a_perfect_answer_finds_everything(mask: np.ndarray) -> None:
+    labels, number = flood_fill(mask)
+    tile = score_tile((labels == k for k in range(1, number + 1)), mask, gsd_m=1.5)
+    assert tile.f2 == 1
+    assert tile.found == tile.ships
+    assert sum(tile.ships) == tile.components == number
+    assert tile.false_positive_px == tile.false_negative_px == 0
+
+
+@given(arrays(np.uint8, (6, 6)), arrays(np.bool_, (6, 6)), arrays(np.bool_, (6, 6)))
+def test_threshold_curve_equals_one_mask_a_threshold(
+    score: np.ndarray, truth: np.ndarray, valid: np.ndarray
+) -> None:
+    thresholds = (0, 64, 128, 255)
+    for counts, threshold in zip(threshold_curve(truth, score, valid, thresholds), thresholds, strict=True):
+        tile = score_tile([truth], score >= threshold, valid, gsd_m=1.5)
+        assert counts.tolist() == [tile.true_positive_px, tile.false_positive_px, tile.false_negative_px]
