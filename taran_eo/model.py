@@ -29,7 +29,7 @@ from safetensors.numpy import save_file
 
 from taran_eo import graph as graphs
 from taran_eo.config import Settings, load_toml
-from taran_eo.errors import ConfigError, ContractError, GraphError, ModelError, OutputError
+from taran_eo.errors import ModelError, OutputError, TaranError
 from taran_eo.graph import Graph
 from taran_eo.imagery import Contract
 from taran_eo.provenance import sha256_file, sha256_files
@@ -140,27 +140,17 @@ class Model:
         folder = _default() if path is None else path
         _check_sums(folder)
         try:
-            known = load_toml(folder / _MANIFEST, _FormatOnly)
-            if known.format != FORMAT:
-                raise ModelError(
-                    f"{folder / _MANIFEST} has format version {known.format}, this program reads {FORMAT}",
-                    remedy="Install the taran_eo that wrote the model, or name another with --model",
-                    path=folder,
-                )
+            _check_format(load_toml(folder / _MANIFEST, _FormatOnly).format, folder)
             manifest = load_toml(folder / _MANIFEST, _Manifest)
             contract = Contract.from_dict(manifest.contract)
             graph = graphs.load(folder / _FLIGHT)
-        except (ConfigError, ContractError, GraphError) as error:
+        except ModelError:
+            raise
+        except TaranError as error:
             raise ModelError(
                 f"The model in {folder} cannot be used: {error.what}", remedy=error.remedy, path=folder
             ) from error
-        if graph.bands != len(contract.bands):
-            raise ModelError(
-                f"{folder / _FLIGHT} takes {graph.bands} bands, the contract in {_MANIFEST} names "
-                f"{len(contract.bands)}: {', '.join(contract.bands)}",
-                remedy="Export the model again; its files do not belong together",
-                path=folder,
-            )
+        _check_fit(folder, graph, contract, manifest.output.classes)
         return cls(
             path=folder,
             name=manifest.name,
@@ -267,9 +257,7 @@ def save(
             logits = np.stack([graphs.run(graph, pixels) for pixels in golden_pixels])
             np.savez_compressed(fresh / _GOLDEN, pixels=golden_pixels, logits=logits)
             if weights is not None:
-                save_file(
-                    {key: np.ascontiguousarray(value) for key, value in weights.items()}, fresh / _WEIGHTS
-                )
+                save_file({key: np.ascontiguousarray(value) for key, value in weights.items()}, fresh / _WEIGHTS)
             sums = sha256_files(fresh, (path.name for path in fresh.iterdir()))
             lines = [f"{digest}  {file}\n" for file, digest in sums.items()]
             (fresh / _SUMS).write_text("".join(lines), encoding="utf-8")
@@ -296,9 +284,7 @@ def replay(model: Model, engine: Runs) -> list[Finding]:
     for tile, (pixels, expected) in enumerate(zip(*model.golden(), strict=True)):
         logits = engine.run(pixels)
         if logits.shape != expected.shape:
-            findings.append(
-                Finding(engine.name, tile, expected.size, expected.size, int(np.abs(expected).max()))
-            )
+            findings.append(Finding(engine.name, tile, expected.size, expected.size, int(np.abs(expected).max())))
             continue
         gap = np.abs(logits.astype(np.int64) - expected)
         if gap.any():
@@ -313,6 +299,34 @@ def _default() -> Path:
     return inside if inside.is_dir() else beside
 
 
+def _check_format(version: int, folder: Path) -> None:
+    if version != FORMAT:
+        raise ModelError(
+            f"{folder / _MANIFEST} has format version {version}, this program reads {FORMAT}",
+            remedy="Install the taran_eo that wrote the model, or name another with --model",
+            path=folder,
+        )
+
+
+def _check_fit(folder: Path, graph: Graph, contract: Contract, classes: tuple[str, ...]) -> None:
+    """Refuse files that are each in order but do not belong together."""
+    remedy = "Export the model again; its files do not belong together"
+    if graph.bands != len(contract.bands):
+        raise ModelError(
+            f"{folder / _FLIGHT} takes {graph.bands} bands, the contract in {_MANIFEST} names "
+            f"{len(contract.bands)}: {', '.join(contract.bands)}",
+            remedy=remedy,
+            path=folder,
+        )
+    # Of two classes, one plane of logits tells both.
+    if graph.classes != len(classes) and (graph.classes, len(classes)) != (1, 2):
+        raise ModelError(
+            f"{folder / _FLIGHT} gives {graph.classes} planes of logits for the classes {', '.join(classes)}",
+            remedy=remedy,
+            path=folder,
+        )
+
+
 def _check_sums(folder: Path) -> None:
     if not folder.is_dir():
         raise ModelError(
@@ -323,9 +337,7 @@ def _check_sums(folder: Path) -> None:
     sums = _read_sums(folder / _SUMS)
     for name in _REQUIRED:
         if name not in sums:
-            raise ModelError(
-                f"{folder / _SUMS} has no line for {name}", remedy=_COPY_AGAIN, path=folder / _SUMS
-            )
+            raise ModelError(f"{folder / _SUMS} has no line for {name}", remedy=_COPY_AGAIN, path=folder / _SUMS)
     for name, expected in sums.items():
         path = folder / name
         if not path.is_file():
@@ -341,7 +353,8 @@ def _check_sums(folder: Path) -> None:
 def _read_sums(path: Path) -> dict[str, str]:
     """Digest by name; only plain names in the folder itself are let through."""
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        # Not splitlines, which would take a line feed with one flipped bit for a line break all the same.
+        lines = path.read_bytes().decode("ascii").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} cannot be read: {error}", remedy=_COPY_AGAIN, path=path) from error
     sums = {}

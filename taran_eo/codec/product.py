@@ -106,8 +106,7 @@ class Product:
             labels = codec.expand(block, max_pixels=window.rows * window.cols)
             if labels.shape != shape:
                 raise CorruptDataError(
-                    f"The block at row {window.row}, column {window.col} has the shape {labels.shape}, "
-                    f"not {shape}",
+                    f"The block at row {window.row}, column {window.col} has the shape {labels.shape}, not {shape}",
                     remedy=_REMEDY,
                 )
             yield window, labels
@@ -152,9 +151,7 @@ def unpack(data: bytes, *, max_bytes: int = 1 << 28) -> Product:
         CorruptDataError: Any other bytes, or content of more than `max_bytes`.
     """
     if not data.startswith(_MAGIC):
-        raise CorruptDataError(
-            f"A product begins with {data[:5].hex()}, not with {_MAGIC.hex()}", remedy=_REMEDY
-        )
+        raise CorruptDataError(f"A product begins with {data[:5].hex()}, not with {_MAGIC.hex()}", remedy=_REMEDY)
     body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
     if zlib.crc32(body) != int.from_bytes(crc, "little"):
         raise CorruptDataError("A product does not match its checksum", remedy=_REMEDY)

@@ -102,9 +102,7 @@ class RunLength:
         size, position = leb128.read_one(body, position + 1)
         # A run of n pixels takes at most n + 1 bytes, and two runs cannot share a pixel.
         if size > 2 * pixels or flags & ~(_COMPRESSED | 0b11) or flags & 0b11 == 0b11:
-            raise CorruptDataError(
-                "A mask has a header that makes no sense", remedy=_REMEDY, size=size, flags=flags
-            )
+            raise CorruptDataError("A mask has a header that makes no sense", remedy=_REMEDY, size=size, flags=flags)
         runs = body[position:]
         if flags & _COMPRESSED:
             runs = frame.open_(runs, size)
@@ -140,9 +138,7 @@ def _sealed(body: bytes) -> bytes:
 
 def _unsealed(data: bytes) -> bytes:
     if not data.startswith(_MAGIC):
-        raise CorruptDataError(
-            f"A mask begins with {data[:3].hex()}, not with {_MAGIC.hex()}", remedy=_REMEDY
-        )
+        raise CorruptDataError(f"A mask begins with {data[:3].hex()}, not with {_MAGIC.hex()}", remedy=_REMEDY)
     body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
     if zlib.crc32(body) != int.from_bytes(crc, "little"):
         raise CorruptDataError("A mask does not match its checksum", remedy=_REMEDY)

@@ -21,9 +21,7 @@ class BandChoice:
     warnings: tuple[str, ...] = ()
 
 
-def choose_bands(
-    path: Path, meanings: Sequence[str], wanted: tuple[int, ...] | None, contract: Contract
-) -> BandChoice:
+def choose_bands(path: Path, meanings: Sequence[str], wanted: tuple[int, ...] | None, contract: Contract) -> BandChoice:
     """Choose the bands of a file that a contract asks for.
 
     Without a selection, bands that the file itself names like the contract's (red, green, blue) are taken;
@@ -67,12 +65,10 @@ def choose_bands(
     return BandChoice(colours[:need], _spare(path, colours, colours[:need], contract))
 
 
-def _spare(
-    path: Path, colours: tuple[int, ...], taken: tuple[int, ...], contract: Contract
-) -> tuple[str, ...]:
+def _spare(path: Path, colours: tuple[int, ...], taken: tuple[int, ...], contract: Contract) -> tuple[str, ...]:
     if len(colours) == len(taken):
         return ()
     return (
-        f"{path.name} has {len(colours)} bands; taking {','.join(map(str, taken))} as "
-        f"{', '.join(contract.bands)}; select the bands if that is wrong",
+        f"{path.name} has {len(colours)} bands; using bands {','.join(map(str, taken))} as "
+        f"{', '.join(contract.bands)}; name the bands if that is wrong",
     )

@@ -66,12 +66,14 @@ class Mask:
     @property
     def ship(self) -> NDArray[np.bool_]:
         """bool[rows, cols], True on ships."""
-        return self.labels == SHIP
+        ship: NDArray[np.bool_] = self.labels == SHIP
+        return ship
 
     @property
     def valid(self) -> NDArray[np.bool_]:
         """bool[rows, cols], False without data."""
-        return self.labels != NODATA
+        valid: NDArray[np.bool_] = self.labels != NODATA
+        return valid
 
     def kaggle(self) -> str:
         """All ship pixels as Kaggle run lengths."""

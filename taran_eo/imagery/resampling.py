@@ -42,9 +42,7 @@ class Grid:
         row_taps, row_weights = _taps(window.row, window.rows, self.rows, self.source_rows)
         col_taps, col_weights = _taps(window.col, window.cols, self.cols, self.source_cols)
         first_row, first_col = int(row_taps.min()), int(col_taps.min())
-        need = Window(
-            first_row, first_col, int(row_taps.max()) - first_row + 1, int(col_taps.max()) - first_col + 1
-        )
+        need = Window(first_row, first_col, int(row_taps.max()) - first_row + 1, int(col_taps.max()) - first_col + 1)
         if need.rows * need.cols > _CHUNK_PIXELS and window.rows * window.cols > 1:
             return self._halved(reader, window)
         pixels, valid = reader(need)

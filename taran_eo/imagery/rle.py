@@ -6,7 +6,7 @@ runs, beginning with the zeros, which may be none (pycocotools, uncompressed RLE
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +116,7 @@ def coco_decode(encoded: Mapping[str, Any]) -> NDArray[np.bool_]:
     return _filled(edges[::2], edges[1::2], rows, cols)
 
 
-def _are_counts(values: object) -> bool:
+def _are_counts(values: object) -> TypeGuard[Sequence[int]]:
     return (
         isinstance(values, Sequence)
         and not isinstance(values, str | bytes)

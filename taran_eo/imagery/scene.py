@@ -162,9 +162,7 @@ def open_scene(
         raise
 
 
-def _scale(
-    path: Path, source: Source, gsd_m: float | None
-) -> tuple[float, float, float | None, tuple[str, ...]]:
+def _scale(path: Path, source: Source, gsd_m: float | None) -> tuple[float, float, float | None, tuple[str, ...]]:
     """Metres from row to row and from column to column, the distance in one number, and warnings."""
     steps = None
     notes: tuple[str, ...] = ()

@@ -88,7 +88,7 @@ def open_source(path: Path, contract: Contract, bands: tuple[int, ...] | None) -
 class _JpegSource:
     """A JPEG: decoded whole on the first read, by the decoder that training uses."""
 
-    stretch = None
+    stretch: Stretch | None = None
 
     def __init__(self, path: Path, contract: Contract, bands: tuple[int, ...] | None) -> None:
         self.rows, self.cols, stored = jpeg_header(path)

@@ -126,7 +126,7 @@ class RasterWriter:
                         block = np.ascontiguousarray(band[:, :, col : col + _BLOCK])
                         window = RasterWindow(col, row, block.shape[2], block.shape[1])
                         self._dataset.write(block, window=window)
-                        self._checksums.append((window, crc32(block)))
+                        self._checksums.append((window, crc32(block.data)))
         except (RasterioError, CPLE_BaseError, OSError) as error:
             raise self._failed(error) from error
         self._strip = self._strip[:, row_stop - self._strip_row :].copy()
@@ -161,7 +161,7 @@ class RasterWriter:
                 # GDAL may report a full disk only in its log when it flushes: what counts is what is there.
                 with rasterio.open(self._temporary) as written:
                     for window, checksum in self._checksums:
-                        if crc32(np.ascontiguousarray(written.read(window=window))) != checksum:
+                        if crc32(np.ascontiguousarray(written.read(window=window)).data) != checksum:
                             raise OSError("what was written does not read back")
             with self._temporary.open("rb") as file:
                 os.fsync(file.fileno())

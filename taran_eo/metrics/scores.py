@@ -114,9 +114,7 @@ def aggregate(tiles: Sequence[TileScore], *, rng: np.random.Generator, resamples
         ContractError: There are no tiles.
     """
     if not tiles:
-        raise ContractError(
-            "There are no tiles to score", remedy="Name a folder of images that the masks file lists"
-        )
+        raise ContractError("There are no tiles to score", remedy="Name a folder of images that the masks file lists")
     groups = _group_sums(tiles)
     totals = groups.sum(axis=0)
     points = _ratios(totals)

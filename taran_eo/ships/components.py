@@ -200,9 +200,7 @@ class Components:
 
     def _tie(self, edge: Ints, beyond: Ints) -> None:
         """Join what touches across a border: edge[i] meets beyond[i], beyond[i + 1] and beyond[i + 2]."""
-        pairs = np.concatenate(
-            [np.stack([edge, beyond[shift : shift + edge.size]], axis=1) for shift in range(3)]
-        )
+        pairs = np.concatenate([np.stack([edge, beyond[shift : shift + edge.size]], axis=1) for shift in range(3)])
         for one, other in np.unique(pairs[(pairs > 0).all(axis=1)], axis=0).tolist():
             a, b = self._root(one), self._root(other)
             if a != b:
@@ -250,9 +248,7 @@ def _runs(ship: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints, Ints]:
     return row, starts - row * width, stops - row * width, labels
 
 
-def _components(
-    core: Window, rows: Ints, starts: Ints, stops: Ints, labels: Ints, scores: Ints
-) -> list[Component]:
+def _components(core: Window, rows: Ints, starts: Ints, stops: Ints, labels: Ints, scores: Ints) -> list[Component]:
     """The components of one core, in the order of their labels."""
     count = int(labels.max()) + 1
     lengths = stops - starts
@@ -277,8 +273,8 @@ def _components(
     return [
         Component(
             *sums[:, label].tolist(),
-            first=(int(row[low]), int(start[low])),
-            hull=convex_hull(corners[low:high].reshape(-1, 2)),
+            (int(row[low]), int(start[low])),
+            convex_hull(corners[low:high].reshape(-1, 2)),
         )
         for label, (low, high) in enumerate(itertools.pairwise(bounds))
     ]

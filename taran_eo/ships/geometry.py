@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 from pydantic import JsonValue
+from rasterio import Affine
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
+from rasterio.errors import RasterioError
 from rasterio.warp import transform as warp_points
 
 from taran_eo.imagery.geodesy import metres_per_degree
@@ -22,8 +22,8 @@ Floats = NDArray[np.float64]
 class Ship:
     """One connected set of ship pixels, rounded to what the pixels can tell.
 
-    Rows and columns count from the upper left corner of the scene; a pixel's centre lies at .5. The box is the
-    rectangle of smallest area around the pixels, in any orientation. Where the scene is georeferenced, metres
+    Rows and columns count from the upper left corner of the scene; a pixel's centre lies at .5. The box is
+    the rectangle of smallest area around the pixels, in any orientation. Where the scene is georeferenced, metres
     and heading come from the ground (WGS 84 ellipsoid); else metres come from the ground sampling distance,
     and the heading counts from the top of the image. Length is the longer side, on the ground where that is
     known.
@@ -46,7 +46,7 @@ class Ship:
 
     row: float
     col: float
-    box: tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
+    box: tuple[tuple[float, float], ...]
     length_px: float
     width_px: float
     length_m: float | None
@@ -94,10 +94,11 @@ def to_lonlat(points: Floats, crs: CRS, transform: Affine) -> Floats | None:
         None where the reference system has no way to the globe; infinite where a point lies outside of it.
     """
     flat = points.reshape(-1, 2)
-    easting, northing = transform * (flat[:, 1], flat[:, 0])
+    a, b, c, d, e, f = transform[:6]
+    easting, northing = flat @ (b, a) + c, flat @ (e, d) + f
     try:
         longitude, latitude = warp_points(crs, CRS.from_epsg(4326), easting.tolist(), northing.tolist())[:2]
-    except CRSError:
+    except RasterioError:
         return None
     return np.stack([longitude, latitude], axis=-1).reshape(points.shape)
 
@@ -107,7 +108,8 @@ def _ground_vectors(tails: Floats, heads: Floats) -> Floats:
     # Across the antimeridian the difference of longitudes jumps by a full turn.
     turns_deg = (heads - tails + 180.0) % 360.0 - 180.0
     degree_m = [metres_per_degree(latitude) for latitude in ((tails[:, 1] + heads[:, 1]) / 2).tolist()]
-    return turns_deg * np.array(degree_m)[:, ::-1]
+    vectors: Floats = turns_deg * np.array(degree_m)[:, ::-1]
+    return vectors
 
 
 def ships_of(
@@ -140,9 +142,7 @@ def ships_of(
     middles = (boxes + np.roll(boxes, -1, axis=1)) / 2
     axes = np.stack([middles[:, [3, 1]], middles[:, [0, 2]]], axis=1)
     sides_px = np.linalg.norm(axes[:, :, 1] - axes[:, :, 0], axis=-1)
-    places, ground, sides_m = _on_the_ground(
-        centres, axes, sides_px, gsd_m=gsd_m, crs=crs, transform=transform
-    )
+    places, ground, sides_m = _on_the_ground(centres, axes, sides_px, gsd_m=gsd_m, crs=crs, transform=transform)
     longest = np.argmax(sides_px if sides_m is None else sides_m, axis=1)
     ships = []
     for index, each in enumerate(kept):

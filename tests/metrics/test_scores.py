@@ -42,9 +42,7 @@ def test_golden_set() -> None:
 
 
 def test_the_dictionary_is_json_with_an_interval_beside_each_score() -> None:
-    told = json.loads(
-        json.dumps(aggregate([FOUND, EMPTY], rng=np.random.default_rng(1)).to_dict(), allow_nan=False)
-    )
+    told = json.loads(json.dumps(aggregate([FOUND, EMPTY], rng=np.random.default_rng(1)).to_dict(), allow_nan=False))
     for name in (
         "iou",
         "dice",
@@ -79,9 +77,7 @@ def test_no_tiles_are_refused() -> None:
 
 
 @given(st.lists(tiles(), min_size=1, max_size=8), st.randoms())
-def test_intervals_hold_their_point_and_order_does_not_matter(
-    chosen: list[TileScore], random: object
-) -> None:
+def test_intervals_hold_their_point_and_order_does_not_matter(chosen: list[TileScore], random: object) -> None:
     scores = aggregate(chosen, rng=np.random.default_rng(3), resamples=50)
     for score in (scores.iou, scores.f2, scores.ship_recall, scores.false_alarms_per_km2, scores.precision):
         if score.ci is not None:
@@ -115,9 +111,7 @@ def test_overlapping_tiles_are_resampled_together() -> None:
     def empty_or_not(group: bool) -> Interval:
         return aggregate(
             [
-                TileScore(
-                    0, 0, 0, 1, (int(full), 0, 0, 0), (0,) * 4, 0, (0,) * 10, str(index) if group else None
-                )
+                TileScore(0, 0, 0, 1, (int(full), 0, 0, 0), (0,) * 4, 0, (0,) * 10, str(index) if group else None)
                 for index, full in enumerate(clusters)
                 for _ in range(4)
             ],
@@ -135,8 +129,7 @@ def test_intervals_hold_the_truth_about_95_times_in_100() -> None:
     chance, trials, held = 0.4, 400, 0
     for _ in range(trials):
         drawn = [
-            TileScore(0, 0, 0, 1, (int(full), 0, 0, 0), (0,) * 4, 0, (0,) * 10)
-            for full in rng.random(100) < 1 - chance
+            TileScore(0, 0, 0, 1, (int(full), 0, 0, 0), (0,) * 4, 0, (0,) * 10) for full in rng.random(100) < 1 - chance
         ]
         low, high = aggregate(drawn, rng=rng, resamples=400).baseline_empty.ci
         held += low <= chance <= high

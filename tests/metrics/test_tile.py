@@ -66,9 +66,7 @@ def test_a_spiral_is_one_component() -> None:
     np.testing.assert_array_equal(label_components(mask)[0], mask.astype(np.int32))
 
 
-@pytest.mark.parametrize(
-    ("heading_deg", "length", "width"), [(0, 50, 10), (33, 80, 12), (90, 40, 8), (135, 60, 9)]
-)
+@pytest.mark.parametrize(("heading_deg", "length", "width"), [(0, 50, 10), (33, 80, 12), (90, 40, 8), (135, 60, 9)])
 def test_length_of_a_drawn_rectangle(heading_deg: float, length: float, width: float) -> None:
     row, col = np.mgrid[:120, :120] - 60.25
     sine, cosine = np.sin(np.deg2rad(heading_deg)), np.cos(np.deg2rad(heading_deg))
@@ -84,9 +82,7 @@ def test_golden_tile() -> None:
         box(slice(5, 7), slice(0, 30)),  # 60 px, 30 px long: 45 m
         box(slice(10, 12), slice(0, 20)),  # 40 px, 20 px long: 30 m, at the limit of its bin
     ]
-    predicted = (
-        box(slice(0, 2), slice(0, 7)) | box(slice(10, 12), slice(0, 2)) | box(slice(18, 20), slice(30, 33))
-    )
+    predicted = box(slice(0, 2), slice(0, 7)) | box(slice(10, 12), slice(0, 2)) | box(slice(18, 20), slice(30, 33))
     tile = score_tile(truths, predicted, gsd_m=1.5)
     assert (tile.true_positive_px, tile.false_positive_px, tile.false_negative_px) == (18, 6, 102)
     assert tile.area_m2 == 20 * 40 * 2.25
@@ -149,9 +145,7 @@ def kaggle_f2(truths: list[np.ndarray], predicted: np.ndarray) -> float:
     return float(np.mean(scores))
 
 
-@given(
-    arrays(np.uint8, (8, 8), elements=st.integers(0, 3)), arrays(np.uint8, (8, 8), elements=st.integers(0, 8))
-)
+@given(arrays(np.uint8, (8, 8), elements=st.integers(0, 3)), arrays(np.uint8, (8, 8), elements=st.integers(0, 8)))
 def test_f2_equals_its_slow_twin(ships: np.ndarray, noise: np.ndarray) -> None:
     truths = [ships == k for k in (1, 2, 3) if (ships == k).any()]
     predicted = (ships > 0) ^ (noise == 0)
@@ -169,9 +163,7 @@ def test_a_perfect_answer_finds_everything(mask: np.ndarray) -> None:
 
 
 @given(arrays(np.uint8, (6, 6)), arrays(np.bool_, (6, 6)), arrays(np.bool_, (6, 6)))
-def test_threshold_curve_equals_one_mask_a_threshold(
-    score: np.ndarray, truth: np.ndarray, valid: np.ndarray
-) -> None:
+def test_threshold_curve_equals_one_mask_a_threshold(score: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> None:
     thresholds = (0, 64, 128, 255)
     for counts, threshold in zip(threshold_curve(truth, score, valid, thresholds), thresholds, strict=True):
         tile = score_tile([truth], score >= threshold, valid, gsd_m=1.5)

@@ -12,6 +12,15 @@ from taran_eo.imagery.window import Window
 Colour = tuple[float, float, float]
 
 
+def mix(paint: Field, colour: Colour | Field, alpha: Field) -> None:
+    """Paint `colour` (three grey levels, or float32[3, rows, cols]) over `paint`, in place, with opacity `alpha`."""
+    if isinstance(colour, tuple):
+        for plane, level in zip(paint, colour, strict=True):
+            plane += (np.float32(level) - plane) * alpha
+    else:
+        paint += (colour - paint) * alpha
+
+
 @dataclass(eq=False, slots=True)
 class Canvas:
     """A block being painted.
@@ -39,21 +48,19 @@ class Canvas:
     @property
     def rows_m(self) -> NDArray[np.float64]:
         """float64[rows], distance of the pixel centres from the scene's top in metres."""
-        return (np.arange(self.window.row, self.window.row_stop) + 0.5) * self.gsd_m
+        return (np.arange(self.window.row, self.window.row_stop, dtype=np.float64) + 0.5) * self.gsd_m
 
     @property
     def cols_m(self) -> NDArray[np.float64]:
         """float64[cols], distance of the pixel centres from the scene's left side in metres."""
-        return (np.arange(self.window.col, self.window.col_stop) + 0.5) * self.gsd_m
+        return (np.arange(self.window.col, self.window.col_stop, dtype=np.float64) + 0.5) * self.gsd_m
 
     def part(self, window: Window) -> "Canvas | None":
         """The part of this block inside `window`, sharing its memory; None where they do not meet."""
         inside = window.relative_to(self.window).clipped(self.window.rows, self.window.cols)
         if inside.rows == 0 or inside.cols == 0:
             return None
-        place = Window(
-            self.window.row + inside.row, self.window.col + inside.col, inside.rows, inside.cols
-        )
+        place = Window(self.window.row + inside.row, self.window.col + inside.col, inside.rows, inside.cols)
         view = Canvas(place, self.gsd_m, self.colour[:, *inside.slices])
         view.owner = self.owner[inside.slices]
         return view
@@ -67,10 +74,7 @@ class Canvas:
 
     def blend(self, colour: Colour | Field, alpha: Field) -> None:
         """Paint `colour` (three grey levels, or float32[3, rows, cols]) with the opacity `alpha`."""
-        paint = np.asarray(colour, dtype=np.float32)
-        if paint.ndim == 1:
-            paint = paint[:, None, None]
-        self.colour += (paint - self.colour) * alpha
+        mix(self.colour, colour, alpha)
 
     def axes(self, row_m: float, col_m: float, heading_deg: float) -> tuple[Field, Field]:
         """Metres ahead of a place and to its right, for a heading clockwise from up: float32[rows, cols] each."""

@@ -58,10 +58,8 @@ class Clouds:
     def paint(self, canvas: Canvas) -> None:
         """Shade a block, then cover it."""
         rows_m, cols_m = canvas.rows_m, canvas.cols_m
-        above = fractal(
-            self.seed, rows_m - self.shadow_rows_m, cols_m - self.shadow_cols_m, self.size_m, 5, 0.55
-        )
-        canvas.colour *= 1 - np.float32(0.55) * self._thickness(above)
+        above = fractal(self.seed, rows_m - self.shadow_rows_m, cols_m - self.shadow_cols_m, self.size_m, 5, 0.55)
+        canvas.colour *= 1 - np.float32(0.42) * self._thickness(above)
         noise = fractal(self.seed, rows_m, cols_m, self.size_m, 7, 0.55)
         opacity = self._thickness(noise)
         billow = fractal(self.seed + 50, rows_m, cols_m, self.size_m / 4, 4, 0.6)

@@ -32,7 +32,8 @@ def white(seed: int, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Field:
     """Nearly normal white noise of unit variance on a grid: float32[rows, cols] (sum of four bytes)."""
     bits = hashed(seed, rows[:, None], cols[None, :])
     total = bits.view(np.uint8).reshape(*bits.shape, 4).sum(axis=-1, dtype=np.int16)
-    return (total.astype(np.float32) - np.float32(510)) * np.float32(1 / 147.8)
+    noise: Field = (total.astype(np.float32) - np.float32(510)) * np.float32(1 / 147.8)
+    return noise
 
 
 def _cells(position: NDArray[np.float64], spacing: float) -> tuple[NDArray[np.int64], Field]:
@@ -65,7 +66,7 @@ def lattice(
     at, beside = row_cell - row_nodes[0], col_cell - col_nodes[0]
     low = nodes[at]
     low += (nodes[at + 1] - low) * row_part[:, None]
-    left = low[:, beside]
+    left: Field = low[:, beside]
     left += (low[:, beside + 1] - left) * col_part
     return left
 
@@ -92,7 +93,9 @@ def lattice_at(seed: int, rows: NDArray[np.floating], cols: NDArray[np.floating]
         for down, right in ((0, 0), (0, 1), (1, 0), (1, 1))
     ]
     top = corner[0] + (corner[1] - corner[0]) * col_part
-    return top + (corner[2] + (corner[3] - corner[2]) * col_part - top) * row_part
+    bottom = corner[2] + (corner[3] - corner[2]) * col_part
+    between: Field = top + (bottom - top) * row_part
+    return between
 
 
 def fractal_at(
@@ -108,7 +111,9 @@ def fractal_at(
     return total / np.float32(weights)
 
 
-def ramp(values: Field, low: float, high: float) -> Field:
+def ramp(values: NDArray[np.floating], low: float, high: float) -> Field:
     """0 at `low` and below, 1 at `high` and above, smooth between."""
-    part = np.clip((values - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+    part: Field = np.clip(
+        (values.astype(np.float32, copy=False) - np.float32(low)) * np.float32(1 / (high - low)), 0, 1
+    )
     return part * part * (3 - 2 * part)

@@ -72,20 +72,26 @@ class Sea:
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> "Sea":
         """A random sea."""
-        mean, least, most = _WATERS[int(rng.integers(len(_WATERS)))]
-        gain, tint = float(np.exp(rng.normal(0, 0.18))), rng.normal(1, 0.06, 3)
+        mean, least, most = _WATERS[int(len(_WATERS) * rng.random() ** 1.35)]  # dark water is more common
+        gain, tint = float(np.exp(rng.normal(-0.05, 0.18))), rng.normal(1, 0.035, 3)
         colour: Colour = tuple(float(level * gain * t) for level, t in zip(mean, tint, strict=True))  # type: ignore[assignment]
+        # No water is purple: its green lies at or above the middle of its red and blue.
+        colour = (colour[0], max(colour[1], 0.52 * (colour[0] + colour[2])), colour[2])
         contrast = float(np.exp(rng.uniform(np.log(least), np.log(most))))
         wind, sun = rng.uniform(0, 2 * pi, 2)
-        longest_m = float(np.exp(rng.uniform(np.log(25), np.log(160))))
+        # What glitters is seen by its short waves; long swell shows on calm water.
+        longest_m = float(np.exp(rng.uniform(np.log(14), np.log(45 if contrast > 6 else 120))))
         length_m = np.exp(rng.uniform(np.log(4.5), np.log(longest_m), _WAVES))
         # Long waves run with the wind, short ones spread around it.
         spread = float(rng.uniform(0.25, 0.7)) * (1 + 0.8 * (10 / length_m))
         direction = wind + rng.normal(0, 1, _WAVES) * spread
         number = 2 * pi / length_m
-        weight = length_m ** float(rng.uniform(-0.1, 0.4)) * (0.25 + np.abs(np.cos(direction - sun)))
+        weight = length_m ** float(rng.uniform(-0.2, 0.3)) * (0.25 + np.abs(np.cos(direction - sun)))
         murky = rng.random() < 0.3
-        shift = rng.normal([25, 30, 12], [25, 20, 20])
+        # Silt and algae: towards green or brown, and now and then only lighter or darker.
+        shift = rng.uniform(0.2, 1.2) * np.array(
+            [(12, 22, 6), (26, 20, 6), (14, 18, 18), (-8, -12, -12)][int(rng.integers(4))]
+        )
         murk: Colour = tuple(float(max(level + s, 2)) for level, s in zip(colour, shift, strict=True))  # type: ignore[assignment]
         return cls(
             seed=int(rng.integers(2**31)),
@@ -100,7 +106,7 @@ class Sea:
             slick=float(rng.uniform(0.1, 0.6)),
             murk=murk if murky else None,
             murk_m=float(rng.uniform(250, 1200)),
-            shoals=bool(rng.random() < 0.07),
+            shoals=bool(rng.random() < 0.05),
             whitecaps=float(rng.uniform(0.2, 1)) if rng.random() < 0.15 else 0.0,
             sparkle=float(rng.uniform(0.1, 1)) if rng.random() < 0.08 else 0.0,
         )
@@ -122,8 +128,8 @@ class Sea:
             canvas.blend(self.murk, ramp(drift, -0.1, 0.5))
         if self.shoals:
             floor = fractal(self.seed + 20, rows_m, cols_m, 260.0, 5)
-            canvas.blend((48, 112, 100), ramp(floor, 0.05, 0.35) * np.float32(0.7))
-            canvas.blend((38, 62, 40), ramp(floor, 0.28, 0.45) * np.float32(0.8))
+            canvas.blend((48, 112, 100), ramp(floor, 0.0, 0.4) * np.float32(0.55))
+            canvas.blend((44, 66, 50), ramp(floor, 0.24, 0.5) * np.float32(0.7))
         canvas.colour += light
         if self.whitecaps > 0:
             crest = lattice(self.seed + 30, rows_m, cols_m, 3.2 * canvas.gsd_m, 1.7)

@@ -68,7 +68,7 @@ class Coast:
             rough_m=float(rng.uniform(2, 12) if straight else rng.uniform(0.2, 0.7) * size_m),
             size_m=size_m,
             ground=(green, dry, grey)[int(rng.integers(3))],
-            urban=float(rng.uniform(-0.4, 0.6)),
+            urban=float(rng.uniform(-0.3, 1.0)),
             street_deg=float(rng.uniform(0, 90)),
             beach_m=float(rng.choice([3.0, 12.0, 40.0])),
             surf=float(rng.uniform(0, 1) ** 2),
@@ -83,8 +83,8 @@ class Coast:
         noise = fractal_at(self.seed, rows_m, cols_m, self.size_m, 6)
         return (self._plane(rows_m, cols_m) + self.rough_m * noise).astype(np.float32)
 
-    def paint(self, canvas: Canvas) -> None:
-        """Paint shallows, surf, beach, land and buildings on a block."""
+    def paint(self, canvas: Canvas, water: Colour) -> None:
+        """Paint shallows, surf, beach, land and buildings on a block of a sea of the colour `water`."""
         rows_m, cols_m = canvas.rows_m, canvas.cols_m
         plane = self._plane(rows_m[:, None], cols_m[None, :]).astype(np.float32)
         if float(plane.max()) < -self.rough_m - 150:
@@ -92,8 +92,7 @@ class Coast:
         inland = plane + np.float32(self.rough_m) * fractal(self.seed, rows_m, cols_m, self.size_m, 6)
         if float(inland.max()) < -150:
             return
-        mean = canvas.colour.mean(axis=(1, 2))
-        shallow = (0.5 * mean[0] + 36, 0.6 * mean[1] + 52, 0.6 * mean[2] + 44)
+        shallow = (0.5 * water[0] + 36, 0.6 * water[1] + 52, 0.6 * water[2] + 44)
         canvas.blend(shallow, ramp(inland, -120, 5) * np.float32(0.55))
         fine = lattice(self.seed + 11, rows_m, cols_m, 3.0)
         wash = lattice(self.seed + 10, rows_m, cols_m, 14.0)
@@ -112,7 +111,7 @@ class Coast:
         ground.blend(self.ground[2], ramp(patches, 0.15, 0.4))
         canopy = lattice(self.seed + 30, rows_m, cols_m, 7.0) + np.float32(0.8) * fine
         ground.colour *= 1 + np.float32(0.22) * canopy
-        built = ramp(lattice(self.seed + 40, rows_m, cols_m, 330.0), self.urban, self.urban + 0.15)
+        built = ramp(fractal(self.seed + 40, rows_m, cols_m, 330.0, 4, 0.6), self.urban, self.urban + 0.2)
         built *= ramp(inland, 15, 30)
         if float(built.max()) > 0:
             self._town(ground, built)
@@ -125,7 +124,9 @@ class Coast:
         for size_m, part in ((58.0, 0.35), (21.0, 1.0)):
             row, col = np.floor(along / size_m), np.floor(across / size_m)
             code = hashed(self.seed + int(size_m), row.astype(np.int64), col.astype(np.int64))
-            exists = (unit(code) < (0.75 if part == 1.0 else part)).astype(np.float32) * built
+            exists = (unit(code) < (0.6 * built if part == 1.0 else part * built)).astype(np.float32) * ramp(
+                built, 0.2, 0.4
+            )
             half = np.float32(0.22) + np.float32(0.2) * ((code >> np.uint32(3)) % np.uint32(64)).astype(np.float32) / 64
             high = np.float32(0.2) + np.float32(0.2) * ((code >> np.uint32(9)) % np.uint32(64)).astype(np.float32) / 64
             down = np.abs(along / size_m - row - np.float32(0.5)) - half
@@ -215,4 +216,4 @@ class Structure:
         boxes = free * (kind < 2) * (unit(code) < 0.7) * (1 - lane)
         view.blend(np.moveaxis(_BOXES[code % np.uint32(len(_BOXES))], -1, 0), boxes * np.float32(0.85))
         shed = free * (kind == 2) * (1 - lane) * (1 - ramp(np.abs((along / 90) % 1 - 0.5), 0.4, 0.42))
-        view.blend(tuple(_ROOFS[int(self.seed % len(_ROOFS))]), shed)
+        view.blend(_ROOFS[self.seed % len(_ROOFS)][:, None, None], shed)

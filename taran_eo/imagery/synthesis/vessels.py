@@ -5,57 +5,9 @@ from math import cos, exp, radians, sin
 
 import numpy as np
 
-from taran_eo.imagery.synthesis.canvas import Canvas, Colour
+from taran_eo.imagery.synthesis.canvas import Canvas, Colour, mix
+from taran_eo.imagery.synthesis.kinds import BLUE, DARK, GREEN, GREY, KINDS, RED, WHITE, Kind
 from taran_eo.imagery.synthesis.noise import Field, hashed, lattice, lattice_at, ramp, unit
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of ship: its measures, its shape and its colours.
-
-    Attributes:
-        name: What it is.
-        share: Relative frequency.
-        length_m: Shortest and longest.
-        slender: Least and greatest length over width.
-        bow: Part of the length, from the stern, where the bow begins to narrow.
-        sharp: Exponent of the bow's outline; below 2 pointed, above round.
-        stern: Width of the stern over that amidships.
-        decks: Colours of the deck.
-        house: Begin and end of the superstructure as parts of the length; equal for none.
-        layout: What is on the deck.
-        moving: How often it is under way.
-        froth: Brightness of its wake, 0 to 1.
-    """
-
-    name: str
-    share: float
-    length_m: tuple[float, float]
-    slender: tuple[float, float]
-    bow: float
-    sharp: float
-    stern: float
-    decks: tuple[Colour, ...]
-    house: tuple[float, float]
-    layout: str
-    moving: float
-    froth: float
-
-
-_RED, _BROWN, _GREEN, _GREY = (142, 66, 56), (104, 78, 66), (62, 92, 78), (122, 126, 128)
-_WHITE, _BLUE, _DARK, _SAND = (216, 218, 214), (58, 82, 116), (58, 58, 60), (170, 158, 134)
-KINDS: tuple[Kind, ...] = (
-    Kind("tanker", 1.6, (90, 300), (5.2, 6.6), 0.86, 2.2, 0.7, (_RED, _BROWN, _GREEN, _GREY), (0.05, 0.17), "pipes", 0.5, 0.45),
-    Kind("bulk carrier", 1.4, (90, 295), (5.6, 7.0), 0.86, 2.2, 0.75, (_RED, _BROWN, _GREEN, _GREY, _SAND), (0.04, 0.15), "hatches", 0.5, 0.45),
-    Kind("container ship", 1.0, (110, 300), (6.0, 7.6), 0.74, 1.9, 0.85, (_DARK, _BROWN, _GREY), (0.16, 0.24), "boxes", 0.6, 0.6),
-    Kind("coaster", 1.6, (45, 120), (4.8, 6.6), 0.84, 2.0, 0.8, (_RED, _BROWN, _GREEN, _GREY, _BLUE, _SAND), (0.05, 0.2), "hatches", 0.6, 0.6),
-    Kind("ferry", 0.7, (40, 220), (4.6, 7.0), 0.78, 1.9, 0.9, (_WHITE, (190, 194, 196)), (0.1, 0.85), "houses", 0.7, 0.8),
-    Kind("naval ship", 0.5, (60, 180), (7.4, 9.5), 0.6, 1.7, 0.75, ((112, 118, 122), (92, 98, 104)), (0.3, 0.65), "helipad", 0.6, 0.7),
-    Kind("barge", 0.7, (25, 100), (2.6, 4.6), 0.97, 4.0, 0.98, (_BROWN, _GREY, _SAND, _DARK, (128, 84, 62)), (0.0, 0.0), "piles", 0.2, 0.2),
-    Kind("workboat", 1.3, (15, 60), (2.8, 4.6), 0.62, 2.0, 0.85, (_GREEN, _BLUE, _GREY, _WHITE, _RED), (0.5, 0.74), "gear", 0.6, 0.7),
-    Kind("yacht", 1.2, (12, 60), (3.2, 5.0), 0.42, 1.7, 0.85, (_WHITE, (228, 228, 224), (196, 196, 190)), (0.22, 0.62), "cockpit", 0.6, 1.0),
-    Kind("boat", 1.8, (10, 26), (2.6, 4.4), 0.45, 1.8, 0.8, (_WHITE, (188, 176, 158), _BLUE, _BROWN, _GREY), (0.2, 0.5), "cockpit", 0.65, 1.0),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +123,8 @@ class Vessel:
             from_bow = np.maximum(np.float32(self.length_m / 2) - ahead, 0)
             slope = np.float32(0.16 + 0.18 * self.arms)
             ridge = np.abs(np.abs(aside) - slope * from_bow - np.float32(0.2 * self.width_m))
-            width = 1.5 + np.float32(0.025) * from_bow
-            arm = np.exp(-((ridge / width) ** 2)) * np.exp(-from_bow * np.float32(2.4 / self.wake_m))
+            width = 2.0 + np.float32(0.045) * from_bow
+            arm = np.exp(-((ridge / width) ** 2)) * np.exp(-from_bow * np.float32(3.6 / self.wake_m))
             cusps = np.clip(0.6 + np.float32(0.8) * streak, 0, 1)
             view.blend((206, 216, 218), arm * cusps * np.float32(0.6 * self.arms))
 
@@ -197,24 +149,23 @@ class Vessel:
         over = aside / np.float32(self.width_m / 2)
         deck = np.empty((3, *ahead.shape), dtype=np.float32)
         deck[:] = np.array(self.deck, dtype=np.float32)[:, None, None]
-        view = Paint(deck)
         rim = np.abs(over)
-        view.blend(tuple(0.6 * level for level in self.deck), ramp(rim, 0.72, 0.95))  # type: ignore[arg-type]
-        self._fittings(view, part, over, ahead, aside)
+        mix(deck, tuple(0.6 * level for level in self.deck), ramp(rim, 0.72, 0.95))  # type: ignore[arg-type]
+        self._fittings(deck, part, over, ahead, aside)
         start, stop = self.kind.house
         if stop > start:
             soft = edge_m / self.length_m
             inside = ramp(part, start - soft, start + soft) * (1 - ramp(part, stop - soft, stop + soft))
             inside *= 1 - ramp(rim, 0.78, 0.92)
-            view.blend((224, 226, 222), inside * np.float32(0.92))
+            mix(deck, (224, 226, 222), inside * np.float32(0.92))
             funnel = ramp(-np.abs(part - np.float32(start + 0.3 * (stop - start))), -0.02, -0.005)
-            view.blend((60, 56, 54), funnel * (1 - ramp(rim, 0.2, 0.35)) * np.float32(0.8))
+            mix(deck, (60, 56, 54), funnel * (1 - ramp(rim, 0.2, 0.35)) * np.float32(0.8))
         deck *= 1 + np.float32(0.14) * lattice_at(self.seed + 3, ahead, aside, 3.2)
         # One side faces the sun.
         deck *= 1 - np.float32(0.13) * over * np.float32(sin(radians(self.sun_deg - self.heading_deg)))
         return deck
 
-    def _fittings(self, view: "Paint", part: Field, over: Field, ahead: Field, aside: Field) -> None:
+    def _fittings(self, deck: Field, part: Field, over: Field, ahead: Field, aside: Field) -> None:
         rim = np.abs(over)
         middle = ramp(part, 0.18, 0.2) * (1 - ramp(part, 0.86, 0.9))
         bright: Colour = tuple(min(1.3 * level + 25, 235) for level in self.deck)  # type: ignore[assignment]
@@ -222,37 +173,43 @@ class Vessel:
         pick = (self.seed >> 8) % 97 / 97
         match self.kind.layout:
             case "pipes":
-                view.blend(bright, middle * (1 - ramp(rim, 0.06, 0.16)) * np.float32(0.8))
+                mix(deck, bright, middle * (1 - ramp(rim, 0.06, 0.16)) * np.float32(0.8))
                 beam = np.abs((part * np.float32(6 + 4 * pick)) % 1 - np.float32(0.5))
-                view.blend(bright, middle * (1 - ramp(beam, 0.03, 0.08)) * (1 - ramp(rim, 0.6, 0.8)) * np.float32(0.5))
+                mix(deck, bright, middle * (1 - ramp(beam, 0.03, 0.08)) * (1 - ramp(rim, 0.6, 0.8)) * np.float32(0.5))
             case "hatches":
                 count = max(2, round(self.length_m / 28))
                 phase = np.abs((part * np.float32(count * 1.35)) % 1 - np.float32(0.5))
                 hatch = middle * (1 - ramp(phase, 0.3, 0.38)) * (1 - ramp(rim, 0.52, 0.66))
-                view.blend(bright if pick > 0.4 else dark, hatch * np.float32(0.75))
+                mix(deck, bright if pick > 0.4 else dark, hatch * np.float32(0.75))
                 crane = middle * ramp(phase, 0.42, 0.48) * (1 - ramp(rim, 0.12, 0.3))
-                view.blend((205, 200, 180), crane * np.float32(0.8 if pick > 0.5 else 0.0))
+                mix(deck, (205, 200, 180), crane * np.float32(0.8 if pick > 0.5 else 0.0))
             case "boxes":
-                stack = hashed(self.seed, np.floor(ahead / 12.8).astype(np.int64), np.floor(aside / 2.6).astype(np.int64))
+                stack = hashed(
+                    self.seed, np.floor(ahead / 12.8).astype(np.int64), np.floor(aside / 2.6).astype(np.int64)
+                )
                 palette = np.array(
-                    [_RED, _BLUE, _GREEN, _GREY, _WHITE, (168, 104, 58), (92, 58, 52), _DARK], dtype=np.float32
+                    [RED, BLUE, GREEN, GREY, WHITE, (168, 104, 58), (92, 58, 52), DARK], dtype=np.float32
                 )
                 loaded = ramp(part, 0.05, 0.07) * (1 - ramp(part, 0.9, 0.93)) * (1 - ramp(rim, 0.86, 0.97))
                 seen = loaded * (unit(stack * np.uint32(2654435761)) < 0.55 + 0.45 * pick)
-                view.blend(np.moveaxis(palette[stack % np.uint32(8)], -1, 0), seen * np.float32(0.85))
+                mix(deck, np.moveaxis(palette[stack % np.uint32(8)], -1, 0), seen * np.float32(0.85))
             case "houses":
                 detail = lattice_at(self.seed + 5, ahead, aside, 5.0)
-                view.blend(dark, ramp(detail, 0.2, 0.6) * (1 - ramp(rim, 0.7, 0.85)) * np.float32(0.45))
+                mix(deck, dark, ramp(detail, 0.2, 0.6) * (1 - ramp(rim, 0.7, 0.85)) * np.float32(0.45))
             case "helipad":
                 pad = 1 - ramp((part - np.float32(0.12)) ** 2 * np.float32(90) + rim * rim, 0.5, 0.8)
-                view.blend(dark, pad * np.float32(0.6))
+                mix(deck, dark, pad * np.float32(0.6))
             case "piles":
                 heap = lattice_at(self.seed + 5, ahead, aside, 7.0)
-                view.blend(bright if pick > 0.5 else dark, ramp(heap, -0.1, 0.5) * (1 - ramp(rim, 0.65, 0.85)))
+                mix(deck, bright if pick > 0.5 else dark, ramp(heap, -0.1, 0.5) * (1 - ramp(rim, 0.65, 0.85)))
             case "gear":
-                view.blend(dark, (1 - ramp(np.abs(part - np.float32(0.25)), 0.1, 0.18)) * (1 - ramp(rim, 0.5, 0.7)))
+                mix(deck, dark, (1 - ramp(np.abs(part - np.float32(0.25)), 0.1, 0.18)) * (1 - ramp(rim, 0.5, 0.7)))
             case _:
-                view.blend((72, 74, 80), (1 - ramp(np.abs(part - np.float32(0.3)), 0.05, 0.12)) * (1 - ramp(rim, 0.4, 0.7)))
+                mix(
+                    deck,
+                    (72, 74, 80),
+                    (1 - ramp(np.abs(part - np.float32(0.3)), 0.05, 0.12)) * (1 - ramp(rim, 0.4, 0.7)),
+                )
 
     def at(self, ahead_m: float, aside_m: float) -> tuple[float, float]:
         """The place (down, right) so far ahead of the centre and to the right of it."""
@@ -261,25 +218,6 @@ class Vessel:
             self.row_m - ahead_m * cos(turn) + aside_m * sin(turn),
             self.col_m + ahead_m * sin(turn) + aside_m * cos(turn),
         )
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Paint:
-    """Colours being mixed, off the canvas: float32[3, rows, cols], painted in place."""
-
-    colour: Field
-
-    def blend(self, colour: Colour | Field, alpha: Field) -> None:
-        """Mix in `colour` with the opacity `alpha`."""
-        tone = np.asarray(colour, dtype=np.float32)
-        if tone.ndim == 1:
-            tone = tone[:, None, None]
-        self.colour += (tone - self.colour) * alpha
-
-
-def wake_reach_m(vessel: Vessel) -> float:
-    """No pixel of the wake is farther from the ship's centre than this."""
-    return vessel.wake_m + vessel.length_m if vessel.wake_m else 0.0
 
 
 def expected_spacing_m(length_m: float) -> float:

@@ -1,0 +1,34 @@
+"""The narrow waist: a network frozen into one integer program.
+
+`Graph` is a list of operations on integer images, `run` the reference interpreter, `save` and `load` its file,
+`plan` its memory, and `requantize` the one rounding that every engine reproduces.
+"""
+
+from taran_eo.graph.graph import Graph, worst_accumulator
+from taran_eo.graph.ops import Concat, Conv, MaxPool, Op, Requantize, Tensor, Upsample, sources_of
+from taran_eo.graph.plan import MemoryPlan, Slot, plan
+from taran_eo.graph.reference import check_tile, run
+from taran_eo.graph.requantize import grid_mantissa, requantize
+from taran_eo.graph.storage import load, save
+
+__all__ = [
+    "Concat",
+    "Conv",
+    "Graph",
+    "MaxPool",
+    "MemoryPlan",
+    "Op",
+    "Requantize",
+    "Slot",
+    "Tensor",
+    "Upsample",
+    "check_tile",
+    "grid_mantissa",
+    "load",
+    "plan",
+    "requantize",
+    "run",
+    "save",
+    "sources_of",
+    "worst_accumulator",
+]

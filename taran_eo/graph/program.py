@@ -1,0 +1,115 @@
+"""A graph as text and arrays: the program in JSON, the numbers beside it, and the SHA-256 over both."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taran_eo.errors import CorruptDataError
+from taran_eo.formats import Scaling, parse_format
+from taran_eo.graph.ops import Concat, Conv, MaxPool, Op, Requantize, Tensor, Upsample
+
+VERSION = 1
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def digest_of(program: str, arrays: Arrays) -> str:
+    """SHA-256 over a program and all its numbers, in hexadecimal."""
+    total = hashlib.sha256(program.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def to_program(name: str, tensors: Iterable[Tensor], ops: Iterable[Op], ends: tuple[str, str]) -> tuple[str, Arrays]:
+    """Write tensors and operations as canonical JSON and named arrays; `ends` are input and output."""
+    arrays: Arrays = {}
+    steps = [_op_to_json(op, arrays) for op in ops]
+    program = {
+        "version": VERSION,
+        "name": name,
+        "input": ends[0],
+        "output": ends[1],
+        "tensors": [
+            {
+                "name": tensor.name,
+                "channels": tensor.channels,
+                "level": tensor.level,
+                "format": str(tensor.format),
+                # Hexadecimal, so that a scale is the same number on every machine.
+                "scale": tensor.scaling.scales[0].hex(),
+            }
+            for tensor in tensors
+        ],
+        "ops": steps,
+    }
+    return json.dumps(program, separators=(",", ":")), arrays
+
+
+def _op_to_json(op: Op, arrays: Arrays) -> dict[str, Any]:
+    match op:
+        case Conv():
+            arrays[f"{op.target}.weights"], arrays[f"{op.target}.bias"] = op.weights, op.bias
+            if op.requantize is not None:
+                arrays[f"{op.target}.multipliers"] = op.requantize.multipliers
+                arrays[f"{op.target}.shifts"] = op.requantize.shifts
+            return {"op": "conv", "source": op.source, "target": op.target, "weights": str(op.weight_format)}
+        case MaxPool():
+            return {"op": "max_pool", "source": op.source, "target": op.target}
+        case Upsample():
+            return {"op": "upsample", "source": op.source, "target": op.target}
+        case Concat():
+            return {"op": "concat", "sources": list(op.sources), "target": op.target}
+        case _:
+            assert_never(op)
+
+
+def from_program(text: str, arrays: Arrays) -> tuple[str, dict[str, Tensor], tuple[Op, ...], tuple[str, str]]:
+    """Read what `to_program` wrote.
+
+    Raises:
+        CorruptDataError: The program is of another version.
+        KeyError, TypeError, ValueError: It makes no sense.
+    """
+    program = json.loads(text)
+    if program["version"] != VERSION:
+        raise CorruptDataError(
+            f"The graph is of version {program['version']}, this program reads version {VERSION}",
+            remedy="Use the version of taran_eo that wrote it, or lower the model again",
+        )
+    tensors = {
+        entry["name"]: Tensor(
+            entry["name"],
+            int(entry["channels"]),
+            int(entry["level"]),
+            parse_format(entry["format"]),
+            Scaling((float.fromhex(entry["scale"]),)),
+        )
+        for entry in program["tensors"]
+    }
+    ops = tuple(_op_from_json(entry, arrays) for entry in program["ops"])
+    return program["name"], tensors, ops, (program["input"], program["output"])
+
+
+def _op_from_json(entry: dict[str, Any], arrays: Arrays) -> Op:
+    target = entry["target"]
+    match entry["op"]:
+        case "conv":
+            scaled = f"{target}.shifts" in arrays
+            how = Requantize(arrays[f"{target}.multipliers"], arrays[f"{target}.shifts"]) if scaled else None
+            weights, bias = arrays[f"{target}.weights"], arrays[f"{target}.bias"]
+            return Conv(entry["source"], target, weights, parse_format(entry["weights"]), bias, how)
+        case "max_pool":
+            return MaxPool(entry["source"], target)
+        case "upsample":
+            return Upsample(entry["source"], target)
+        case "concat":
+            return Concat(tuple(entry["sources"]), target)
+        case unknown:
+            raise ValueError(f"operation {unknown!r}")

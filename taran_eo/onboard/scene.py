@@ -1,0 +1,198 @@
+"""The on-board story in one screen: a scene goes in; its mask, its ships and its product come out."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+from rasterio.crs import CRS
+
+from taran_eo import __version__
+from taran_eo.codec import Product, RunLength, pack
+from taran_eo.errors import ModelError
+from taran_eo.imagery.mask import NODATA, SEA, SHIP
+from taran_eo.imagery.scene import Scene
+from taran_eo.imagery.window import Tile
+from taran_eo.imagery.writer import MaskWriter
+from taran_eo.model import Model
+from taran_eo.onboard.decision import SCORE_UNIT, Decision
+from taran_eo.onboard.outputs import (
+    MASK,
+    PRODUCT,
+    SHIPS_IN_PIXELS,
+    SHIPS_ON_EARTH,
+    place,
+    together,
+    writing,
+)
+from taran_eo.ships import Components, Ship, feature_collection, ships_of
+
+SOFTWARE = f"taran-eo {__version__}"
+
+
+class Runs(Protocol):
+    """What is needed of an engine."""
+
+    def run(self, pixels: NDArray[np.uint8], /) -> NDArray[np.int32]:
+        """Logits int32[1, rows, cols] of uint8[bands, rows, cols]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a scene.
+
+    Attributes:
+        files: The outputs: mask, ships, product.
+        product: What goes down.
+        ships: The ships found.
+        tiles: Tiles of the scene, those without data included.
+        bytes_out: Bytes of the packed product.
+    """
+
+    files: tuple[Path, Path, Path]
+    product: Product
+    ships: tuple[Ship, ...]
+    tiles: int
+    bytes_out: int
+
+
+def process(
+    scene: Scene,
+    model: Model,
+    engine: Runs,
+    folder: Path,
+    *,
+    codec: RunLength | None = None,
+    name: str | None = None,
+    threshold: float | None = None,
+    tile_size: int = 768,
+    min_ship_pixels: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Turn one scene into its mask, its ships and what is worth sending down; all three files or none.
+
+    Memory is bounded by one row of tiles and by the number of ships, not by the scene.
+
+    Args:
+        scene: An opened scene.
+        model: The model whose contract the scene was opened with.
+        engine: An engine that runs the model's graph.
+        folder: Where the outputs go.
+        codec: How masks are compressed; None for run lengths.
+        name: Name of the outputs within the folder, may have folders of its own; None for the scene's name.
+        threshold: Probability from which a pixel is a ship; None for the model's own.
+        tile_size: Side of a tile in pixels, a multiple of the graph's alignment. The mask does not depend on it.
+        min_ship_pixels: Smaller ships are left out of the list, never out of the mask.
+        progress: Called with the number of tiles done after each tile.
+
+    Raises:
+        ImageryError: The scene is damaged.
+        ConfigError: The threshold or the tile size makes no sense.
+        ModelError: The graph gives something else than one logit a pixel.
+        OutputError: An output cannot be written.
+    """
+    codec = RunLength() if codec is None else codec
+    name = scene.name if name is None else name
+    threshold = model.threshold if threshold is None else threshold
+    decision = Decision.of(threshold, model.graph.logit_scale)
+    components, complete, blocks = Components(scene.cols), [], []
+    on_earth = scene.crs is not None and scene.transform is not None
+    mask, ships_file, product_file = files = (
+        place(folder, name, MASK),
+        place(folder, name, SHIPS_ON_EARTH if on_earth else SHIPS_IN_PIXELS),
+        place(folder, name, PRODUCT),
+    )
+    with together(files) as temporaries:
+        with MaskWriter(temporaries[mask], scene.rows, scene.cols, crs=scene.crs, transform=scene.transform) as writer:
+            for tile in scene.tiles(tile_size, model.graph.halo, model.graph.alignment):
+                labels, scores = classify(tile, engine, decision)
+                writer.write(tile.core, labels)
+                blocks.append(codec.compress(labels) if (labels != SEA).any() else b"")
+                complete += components.feed(tile.core, labels == SHIP, scores)
+                if progress is not None:
+                    progress(len(blocks))
+        complete += components.finish()
+        ships = ships_of(
+            complete,
+            score_unit=SCORE_UNIT,
+            gsd_m=scene.gsd_m,
+            crs=scene.crs,
+            transform=scene.transform,
+            min_pixels=min_ship_pixels,
+        )
+        product = Product(
+            scene=_readable(name),
+            rows=scene.rows,
+            cols=scene.cols,
+            tile=tile_size,
+            crs=None if scene.crs is None else _short(scene.crs),
+            transform=None if scene.transform is None else tuple(scene.transform[:6]),
+            gsd_m=scene.gsd_m,
+            stretch=None if scene.stretch is None else asdict(scene.stretch),
+            model=model.name,
+            model_digest=model.graph.digest,
+            threshold=threshold,
+            software=SOFTWARE,
+            ships=tuple(ship.record() for ship in ships),
+            codec=codec.name,
+            blocks=tuple(blocks),
+        )
+        packed = pack(product)
+        listed = feature_collection(ships, scene.crs, scene.transform) if on_earth else _in_pixels(product)
+        for file, content in ((ships_file, _json(listed)), (product_file, packed)):
+            with writing(file):
+                temporaries[file].write_bytes(content)
+    return Outcome(files, product, ships, len(blocks), len(packed))
+
+
+def classify(tile: Tile, engine: Runs, decision: Decision) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """The labels uint8[rows, cols] of a tile's core, and the score of each ship pixel in row-major order.
+
+    Raises:
+        ModelError: The engine gives something else than one logit a pixel.
+    """
+    core = tile.core.relative_to(tile.window).slices
+    valid = tile.valid[core]
+    if not valid.any():
+        return np.full(valid.shape, NODATA, dtype=np.uint8), np.zeros(0, dtype=np.uint16)
+    logits = engine.run(tile.pixels)
+    if logits.shape != (1, *tile.valid.shape):
+        raise ModelError(
+            f"The model gives logits of shape {logits.shape} for a tile of {tile.valid.shape} pixels",
+            remedy="Use a model with one logit a pixel, ship against everything else",
+        )
+    answer = logits[0][core]
+    ship = (answer >= decision.threshold) & valid
+    labels = np.where(valid, ship.astype(np.uint8), np.uint8(NODATA))
+    return labels, decision.score(answer[ship])
+
+
+def _in_pixels(product: Product) -> dict[str, JsonValue]:
+    """The ships of a scene that has no place on Earth, in pixels, and in metres where the scale is known."""
+    return {
+        "scene": product.scene,
+        "rows": product.rows,
+        "cols": product.cols,
+        "gsd_m": product.gsd_m,
+        "ships": list(product.ships),
+    }
+
+
+def _json(content: JsonValue) -> bytes:
+    return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _readable(name: str) -> str:
+    """A file's name may hold bytes that are no text; what goes down is text."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _short(crs: CRS) -> str:
+    """``EPSG:code`` where that says exactly the same, else WKT."""
+    code = crs.to_epsg()
+    return f"EPSG:{code}" if code is not None and CRS.from_epsg(code) == crs else crs.to_wkt()

@@ -1,0 +1,123 @@
+"""Whether an output folder still holds what was written: digests, products, masks and ship lists agree."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from pydantic import JsonValue
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterWindow
+
+from taran_eo import journal
+from taran_eo.codec import Product, unpack
+from taran_eo.errors import CorruptDataError, OutputError
+from taran_eo.imagery.source import gdal
+from taran_eo.onboard.outputs import MASK, PRODUCT, SHIPS_IN_PIXELS, SHIPS_ON_EARTH, place
+from taran_eo.provenance import sha256_file
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it was written.
+
+    Attributes:
+        file: The file that it is about.
+        what: What is wrong.
+    """
+
+    file: Path
+    what: str
+
+    def __str__(self) -> str:
+        """The finding as a line."""
+        return f"{self.file}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a check of an output folder gave.
+
+    Attributes:
+        scenes: Scenes that were checked.
+        files: Files that were checked.
+        findings: What is wrong; empty when all is well.
+        skipped: Scenes that the run had skipped.
+    """
+
+    scenes: int
+    files: int
+    findings: tuple[Finding, ...]
+    skipped: tuple[journal.Skipped, ...]
+
+
+def verify(folder: Path) -> Verification:
+    """Check all that the journal of an output folder tells of; memory is bounded by one tile.
+
+    Raises:
+        OutputError: The folder holds no journal.
+        CorruptDataError: The journal was changed.
+    """
+    history = journal.read(folder)
+    if history.identity is None:
+        raise OutputError(
+            f"{folder} holds no journal of a run",
+            remedy="Name a folder that a run has written",
+            path=folder,
+        )
+    findings: list[Finding] = []
+    files = 0
+    for scene in history.finished.values():
+        files += len(scene.outputs)
+        lost = list(_altered(folder, scene))
+        findings += lost or _disagreements(folder, scene.name, history.identity)
+    return Verification(
+        len(history.finished), files, tuple(findings), tuple(history.skipped[name] for name in history.skipped)
+    )
+
+
+def _altered(folder: Path, scene: journal.Finished) -> Iterator[Finding]:
+    for output, digest in scene.outputs.items():
+        path = folder / output
+        try:
+            if sha256_file(path) != digest:
+                yield Finding(path, "was changed since it was written; run again with --resume to redo it")
+        except OSError as error:
+            yield Finding(path, f"cannot be read ({error.strerror}); run again with --resume to redo it")
+
+
+def _disagreements(folder: Path, name: str, identity: dict[str, JsonValue]) -> Iterator[Finding]:
+    """Where mask, ships and product do not say the same."""
+    path = place(folder, name, PRODUCT)
+    try:
+        product = unpack(path.read_bytes())
+        if (product.model_digest, product.threshold) != (identity["model_digest"], identity["threshold"]):
+            yield Finding(path, "was made by another model or with another threshold than the journal says")
+        yield from _mask_differences(place(folder, name, MASK), product)
+    except CorruptDataError as error:
+        yield Finding(path, str(error))
+        return
+    on_earth = place(folder, name, SHIPS_ON_EARTH)
+    listed = on_earth if on_earth.exists() else place(folder, name, SHIPS_IN_PIXELS)
+    content = json.loads(listed.read_bytes())
+    features = content.get("features")
+    ships = content["ships"] if features is None else [feature["properties"] for feature in features]
+    if ships != list(product.ships):
+        yield Finding(listed, f"does not list the ships of {path.name}")
+
+
+def _mask_differences(path: Path, product: Product) -> Iterator[Finding]:
+    try:
+        with gdal(), rasterio.open(path, driver="GTiff") as dataset:
+            if dataset.shape != (product.rows, product.cols):
+                yield Finding(path, f"has {dataset.shape} pixels, not {product.rows} x {product.cols}")
+                return
+            for window, labels in product.mask_blocks():
+                stored = dataset.read(1, window=RasterWindow(window.col, window.row, window.cols, window.rows))
+                if not np.array_equal(stored, labels):
+                    where = f"row {window.row}, column {window.col}"
+                    yield Finding(path, f"differs from the product in the tile at {where}")
+    except RasterioError as error:
+        yield Finding(path, f"cannot be read ({error})")

@@ -1,0 +1,57 @@
+"""Small random graphs for the tests: Thin U-Nets with random weights, made straight from integers."""
+
+import numpy as np
+
+from taran_eo.formats import Integer, Scaling, integer_image, parse_format, to_image
+from taran_eo.graph import Concat, Conv, Graph, MaxPool, Requantize, Tensor, Upsample
+
+
+def random_unet(rng, *, weights="e2m3", activations="ue2m4", width=6, depth=2, powers_of_two=True):
+    """A Thin U-Net whose weights are drawn from all values of a format."""
+    weight_format, activation_format = parse_format(weights), parse_format(activations)
+    tensors = {"pixels": Tensor("pixels", 3, 0, Integer(8, signed=False), Scaling.power_of_two(-8))}
+    ops = []
+
+    def add(op, channels, level, fmt, scale):
+        tensors[op.target] = Tensor(op.target, channels, level, fmt, Scaling((scale,)))
+        ops.append(op)
+        return op.target
+
+    def conv(source, name, outputs, kernel=3, logits=False):
+        before = tensors[source]
+        codes = rng.integers(0, 2**weight_format.bits, (outputs, before.channels, kernel, kernel))
+        image = to_image(codes, weight_format).clip(integer_image(weight_format).low)
+        image = image.astype(integer_image(weight_format).lane)
+        bias = rng.integers(-3000, 3000, outputs).astype(np.int32)
+        if logits:
+            return add(
+                Conv(source, name, image, weight_format, bias, None), outputs, before.level, Integer(32), 2.0**-6
+            )
+        # Shifts that bring a typical sum of random products into the range of the target.
+        spread = np.abs(image).mean() * integer_image(before.format).high / 2 * np.sqrt(image[0].size)
+        shift = max(0, int(np.log2(spread / integer_image(activation_format).high * 2)))
+        shifts = (shift + rng.integers(-1, 2, outputs)).clip(0)
+        multipliers = np.ones(outputs)
+        if not powers_of_two:
+            multipliers = rng.integers(2**19, 2**20, outputs)
+            shifts = shifts + 20
+        how = Requantize(multipliers.astype(np.int32), shifts.astype(np.int32))
+        op = Conv(source, name, image, weight_format, bias, how)
+        return add(op, outputs, before.level, activation_format, 2.0**-3)
+
+    def same(op, source, level):
+        return add(op, tensors[source].channels, level, tensors[source].format, tensors[source].scaling.scales[0])
+
+    top, skips = "pixels", []
+    for level in range(depth):
+        top = conv(conv(top, f"down{level}a", width), f"down{level}b", width)
+        skips.append(top)
+        top = same(MaxPool(top, f"pool{level}"), top, level + 1)
+    top = conv(top, "middle", width)
+    for level in reversed(range(depth)):
+        top = same(Upsample(top, f"up{level}"), top, level)
+        joined = Concat((top, skips.pop()), f"join{level}")
+        top = add(joined, 2 * width, level, activation_format, 2.0**-3)
+        top = conv(conv(top, f"up{level}a", width), f"up{level}b", width)
+    conv(top, "logits", 1, kernel=1, logits=True)
+    return Graph("random", tensors, tuple(ops), "pixels", "logits")
