@@ -15,6 +15,7 @@ Source of the choice: measured on real masks against nine other codings, this on
 
 import zlib
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ _CHANGE = np.array([[0, 0, 1], [0, 0, 1], [0, 1, 0]], dtype=np.int64)
 class RunLength:
     """The lossless mask codec: 67 to 254 bytes for a 768 x 768 tile with a few ships, 14 for an empty one."""
 
-    name: str = "run-length"
+    name: Literal["run-length"] = "run-length"
 
     def compress(self, labels: NDArray[np.uint8]) -> bytes:
         """The bytes of a mask.

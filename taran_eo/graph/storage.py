@@ -15,10 +15,11 @@ HEADER = "taran_eo.graph"
 def save(graph: Graph, path: Path) -> None:
     """Write a graph to a safetensors file.
 
-    The header's metadata hold the program as JSON under ``taran_eo.graph`` and the graph's digest under ``sha256``.
+    The header's metadata have one key, ``taran_eo.graph`` (safetensors writes several in random order), which holds
+    the graph's digest, a space, and the program as JSON.
     """
     program, arrays = graph.program()
-    save_file(arrays, path, metadata={HEADER: program, "sha256": graph.digest})
+    save_file(arrays, path, metadata={HEADER: f"{graph.digest} {program}"})
 
 
 def load(path: Path) -> Graph:
@@ -33,10 +34,10 @@ def load(path: Path) -> Graph:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise _corrupt(path, f"cannot be read as safetensors ({error})") from error
-    program = metadata.get(HEADER)
-    if program is None:
+    digest, _, program = metadata.get(HEADER, "").partition(" ")
+    if not program:
         raise _corrupt(path, "holds no graph")
-    if digest_of(program, arrays) != metadata.get("sha256"):
+    if digest_of(program, arrays) != digest:
         raise _corrupt(path, "does not match its SHA-256")
     try:
         name, tensors, ops, ends = from_program(program, arrays)

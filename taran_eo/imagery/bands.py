@@ -42,8 +42,8 @@ def choose_bands(path: Path, meanings: Sequence[str], wanted: tuple[int, ...] | 
     chosen = colours if wanted is None else wanted
     if any(not 1 <= index <= len(meanings) for index in chosen):
         raise ContractError(
-            f"{path} has {len(meanings)} bands, and the selection asks for {','.join(map(str, chosen))}",
-            remedy=f"Select {need} bands from 1 to {len(meanings)}",
+            f"{path} has {len(meanings)} bands, not the bands {','.join(map(str, chosen))} asked for",
+            remedy=f"Name {need} bands between 1 and {len(meanings)}",
             path=path,
             bands=chosen,
         )

@@ -41,7 +41,8 @@ class Stretch:
         low, high = (float(p) for p in np.percentile(inside, (LOW_PERCENTILE, HIGH_PERCENTILE)))
         if high > 0:
             low = min(low, high / 2)
-        return cls(low, high if high > low else low + 1.0)
+        # A flat scene has no span of its own; this one is wide enough to divide by.
+        return cls(low, low + max(high - low, 1e-6 * max(abs(low), abs(high)), 1e-12))
 
     def apply(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Grey levels of deep values, in the shape given; values that are not numbers become 0."""

@@ -1,8 +1,10 @@
 """Masks on disk: 8-bit GeoTIFFs in the scene's own georeference, written atomically in bounded memory."""
 
-import os
 from contextlib import suppress
+from errno import ENOSPC
+from os import fsync, strerror
 from pathlib import Path
+from shutil import disk_usage
 from types import TracebackType
 from typing import Any
 from zlib import crc32
@@ -22,6 +24,7 @@ from taran_eo.imagery.source import gdal
 from taran_eo.imagery.window import Window
 
 _BLOCK = 512
+_RESERVE_BYTES = 2**20
 
 
 class RasterWriter:
@@ -119,6 +122,9 @@ class RasterWriter:
 
     def _flush(self, row_stop: int) -> None:
         try:
+            # Asked first, because libtiff tells of a full disk on stderr, and GDAL late or not at all.
+            if disk_usage(self.path.parent).free < self._strip.nbytes + _RESERVE_BYTES:
+                raise OSError(ENOSPC, strerror(ENOSPC))
             with gdal():
                 for row in range(self._strip_row, row_stop, _BLOCK):
                     band = self._strip[:, row - self._strip_row : min(row + _BLOCK, row_stop) - self._strip_row]
@@ -164,7 +170,7 @@ class RasterWriter:
                         if crc32(np.ascontiguousarray(written.read(window=window)).data) != checksum:
                             raise OSError("what was written does not read back")
             with self._temporary.open("rb") as file:
-                os.fsync(file.fileno())
+                fsync(file.fileno())
             self._temporary.replace(self.path)
         except (RasterioError, CPLE_BaseError, OSError) as error:
             raise self._failed(error) from error

@@ -29,7 +29,7 @@ from taran_eo.onboard.outputs import (
     together,
     writing,
 )
-from taran_eo.ships import Components, Ship, feature_collection, ships_of
+from taran_eo.ships import Component, Components, Ship, feature_collection, ships_of
 
 SOFTWARE = f"taran-eo {__version__}"
 
@@ -100,7 +100,9 @@ def process(
     name = scene.name if name is None else name
     threshold = model.threshold if threshold is None else threshold
     decision = Decision.of(threshold, model.graph.logit_scale)
-    components, complete, blocks = Components(scene.cols), [], []
+    components = Components(scene.cols)
+    complete: list[Component] = []
+    blocks: list[bytes] = []
     on_earth = scene.crs is not None and scene.transform is not None
     mask, ships_file, product_file = files = (
         place(folder, name, MASK),

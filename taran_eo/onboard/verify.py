@@ -72,7 +72,7 @@ def verify(folder: Path) -> Verification:
     for scene in history.finished.values():
         files += len(scene.outputs)
         lost = list(_altered(folder, scene))
-        findings += lost or _disagreements(folder, scene.name, history.identity)
+        findings += lost or _disagreements(folder, scene, history.identity)
     return Verification(
         len(history.finished), files, tuple(findings), tuple(history.skipped[name] for name in history.skipped)
     )
@@ -88,19 +88,21 @@ def _altered(folder: Path, scene: journal.Finished) -> Iterator[Finding]:
             yield Finding(path, f"cannot be read ({error.strerror}); run again with --resume to redo it")
 
 
-def _disagreements(folder: Path, name: str, identity: dict[str, JsonValue]) -> Iterator[Finding]:
+def _disagreements(folder: Path, scene: journal.Finished, identity: dict[str, JsonValue]) -> Iterator[Finding]:
     """Where mask, ships and product do not say the same."""
-    path = place(folder, name, PRODUCT)
+    path = place(folder, scene.name, PRODUCT)
     try:
         product = unpack(path.read_bytes())
-        if (product.model_digest, product.threshold) != (identity["model_digest"], identity["threshold"]):
+        made_by = {"model_digest": product.model_digest, "threshold": product.threshold}
+        if any(identity.get(key) != value for key, value in made_by.items()):
             yield Finding(path, "was made by another model or with another threshold than the journal says")
-        yield from _mask_differences(place(folder, name, MASK), product)
+        yield from _mask_differences(place(folder, scene.name, MASK), product)
     except CorruptDataError as error:
         yield Finding(path, str(error))
         return
-    on_earth = place(folder, name, SHIPS_ON_EARTH)
-    listed = on_earth if on_earth.exists() else place(folder, name, SHIPS_IN_PIXELS)
+    on_earth = place(folder, scene.name, SHIPS_ON_EARTH)
+    in_pixels = place(folder, scene.name, SHIPS_IN_PIXELS)
+    listed = on_earth if on_earth.relative_to(folder).as_posix() in scene.outputs else in_pixels
     content = json.loads(listed.read_bytes())
     features = content.get("features")
     ships = content["ships"] if features is None else [feature["properties"] for feature in features]

@@ -127,13 +127,13 @@ class Components:
         self._above = np.zeros(self.cols, dtype=np.int64)
         self._below = np.zeros(self.cols, dtype=np.int64)
 
-    def feed(self, core: Window, ship: NDArray[np.bool_], scores: Ints) -> Iterator[Component]:
+    def feed(self, core: Window, ship: NDArray[np.bool_], scores: NDArray[np.integer]) -> Iterator[Component]:
         """Take the next core and give the components that are complete by now.
 
         Args:
             core: Where the pixels lie in the scene. Cores come in row-major order without gaps.
             ship: bool[rows, cols], the ship pixels of the core.
-            scores: int64[ship pixels], the score of each ship pixel of the core in row-major order.
+            scores: integers[ship pixels], the score of each ship pixel of the core in row-major order.
 
         Raises:
             ValueError: The core is not the next one.
@@ -155,7 +155,7 @@ class Components:
         self._above[:] = 0
         return iter(complete)
 
-    def _absorb(self, core: Window, ship: NDArray[np.bool_], scores: Ints) -> list[Component]:
+    def _absorb(self, core: Window, ship: NDArray[np.bool_], scores: NDArray[np.integer]) -> list[Component]:
         """Label one core, tie it to its neighbours, return the components that touch none of its borders."""
         left = self._left if core.col > 0 else None
         self._left = None
@@ -248,7 +248,9 @@ def _runs(ship: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints, Ints]:
     return row, starts - row * width, stops - row * width, labels
 
 
-def _components(core: Window, rows: Ints, starts: Ints, stops: Ints, labels: Ints, scores: Ints) -> list[Component]:
+def _components(
+    core: Window, rows: Ints, starts: Ints, stops: Ints, labels: Ints, scores: NDArray[np.integer]
+) -> list[Component]:
     """The components of one core, in the order of their labels."""
     count = int(labels.max()) + 1
     lengths = stops - starts
@@ -272,9 +274,12 @@ def _components(core: Window, rows: Ints, starts: Ints, stops: Ints, labels: Int
     bounds = np.searchsorted(labels[order], np.arange(count + 1)).tolist()
     return [
         Component(
-            *sums[:, label].tolist(),
-            (int(row[low]), int(start[low])),
-            convex_hull(corners[low:high].reshape(-1, 2)),
+            pixels=int(sums[0, label]),
+            row_sum=int(sums[1, label]),
+            col_sum=int(sums[2, label]),
+            score_sum=int(sums[3, label]),
+            first=(int(row[low]), int(start[low])),
+            hull=convex_hull(corners[low:high].reshape(-1, 2)),
         )
         for label, (low, high) in enumerate(itertools.pairwise(bounds))
     ]

@@ -100,7 +100,10 @@ def to_lonlat(points: Floats, crs: CRS, transform: Affine) -> Floats | None:
         longitude, latitude = warp_points(crs, CRS.from_epsg(4326), easting.tolist(), northing.tolist())[:2]
     except RasterioError:
         return None
-    return np.stack([longitude, latitude], axis=-1).reshape(points.shape)
+    turned = np.array(longitude)
+    # A scene in degrees that crosses the antimeridian counts on beyond it.
+    turned = np.where(abs(turned) > 180.0, turned - np.copysign(360.0, turned), turned)
+    return np.stack([turned, latitude], axis=-1).reshape(points.shape)
 
 
 def _ground_vectors(tails: Floats, heads: Floats) -> Floats:

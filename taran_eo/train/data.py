@@ -114,13 +114,15 @@ class Crop:
 class Pool:
     """Images of one source that are drawn in one way: placed on ships, or anywhere without them.
 
-    `difficulty` is one number an image; images are drawn in proportion to it.
+    `difficulty` is one number an image; images are drawn in proportion to it. `paste` says whether its ships may be
+    cut out and pasted elsewhere.
     """
 
-    def __init__(self, images: Sequence[LabelledImage], share: float, *, on_ships: bool) -> None:
+    def __init__(self, images: Sequence[LabelledImage], share: float, *, on_ships: bool, paste: bool) -> None:
         self.images = images
         self.share = share
         self.on_ships = on_ships
+        self.paste = paste
         # A tile with many ships is worth more crops, but not in proportion: they look alike.
         ships = np.array([len(image.ships) for image in images], dtype=np.float64)
         self.difficulty = np.sqrt(ships) if on_ships else np.ones(len(images))
@@ -138,7 +140,7 @@ def pools(sources: Sequence[Source]) -> list[Pool]:
         for share, on_ships in ((source.ship_share, True), (source.empty_share, False)):
             chosen = [image for image in images if bool(image.ships) == on_ships]
             if share and chosen:
-                found.append(Pool(chosen, share, on_ships=on_ships))
+                found.append(Pool(chosen, share, on_ships=on_ships, paste=source.paste))
     if not found:
         raise ConfigError("No source of the recipe has a share above zero", remedy="Give ship_share or empty_share")
     return found

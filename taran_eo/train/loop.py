@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
+from taran_eo.errors import ConfigError
 from taran_eo.provenance import sha256_config
 from taran_eo.train.augment import augment, paste
 from taran_eo.train.data import Crop, Pool, cut, pools
@@ -57,12 +58,7 @@ class Sampler:
         self.pools = found
         shares = np.array([pool.share for pool in found])
         self.shares = shares / shares.sum()
-        donors = [pool for source, pool in self._ship_pools() if source]
-        self.donors = donors
-
-    def _ship_pools(self) -> list[tuple[bool, Pool]]:
-        tight = {source.images for source in self.recipe.source if source.paste}
-        return [(pool.images[0].path.parent in tight, pool) for pool in self.pools if pool.on_ships]
+        self.donors = [pool for pool in found if pool.on_ships and pool.paste]
 
     def crop(self, rng: np.random.Generator) -> Crop:
         """Draw one augmented crop."""
@@ -120,7 +116,7 @@ def train(
     """
     schedule = recipe.schedule
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.to(device, memory_format=torch.channels_last)
+    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     sampler = Sampler(recipe, pools(recipe.source))
@@ -182,8 +178,6 @@ def _restore(folder: Path, recipe: Recipe, *parts: Any) -> int:  # noqa: ANN401 
     network, average, optimizer, sampler = parts
     state = torch.load(path, weights_only=True)
     if state["recipe"] != sha256_config(recipe):
-        from taran_eo.errors import ConfigError
-
         raise ConfigError(
             f"The checkpoint {path} was made by another recipe than {recipe.name!r} as it stands now",
             remedy="Restore the recipe, or train into another folder",

@@ -42,7 +42,9 @@ def products(draw):
     bare = dataclasses.replace(EXAMPLE, rows=rows, cols=cols, tile=tile, blocks=())
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     blocks = tuple(
-        b"" if rng.random() < 0.5 else RunLength().compress(rng.choice(np.array([0, 1, 255], np.uint8), (w.rows, w.cols)))
+        b""
+        if rng.random() < 0.5
+        else RunLength().compress(rng.choice(np.array([0, 1, 255], np.uint8), (w.rows, w.cols)))
         for w in bare.windows()
     )
     return dataclasses.replace(

@@ -98,7 +98,10 @@ def test_a_tile_with_ships_is_as_small_as_promised():
     for ships in range(10):
         labels = np.zeros((768, 768), np.uint8)
         for row, col, angle, half in zip(
-            rng.uniform(50, 700, ships), rng.uniform(50, 700, ships), rng.uniform(0, np.pi, ships), rng.uniform(6, 20, ships),
+            rng.uniform(50, 700, ships),
+            rng.uniform(50, 700, ships),
+            rng.uniform(0, np.pi, ships),
+            rng.uniform(6, 20, ships),
             strict=True,
         ):
             along = (rows - row) * np.cos(angle) + (cols - col) * np.sin(angle)

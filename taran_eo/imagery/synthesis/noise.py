@@ -88,12 +88,12 @@ def lattice_at(seed: int, rows: NDArray[np.floating], cols: NDArray[np.floating]
     """`lattice` at scattered positions, `rows` and `cols` of one shape."""
     row_cell, row_part = _cells(np.asarray(rows, dtype=np.float64), spacing)
     col_cell, col_part = _cells(np.asarray(cols, dtype=np.float64), spacing)
-    corner = [
+    corner: list[Field] = [
         unit(hashed(seed, row_cell + down, col_cell + right)) * np.float32(2) - np.float32(1)
         for down, right in ((0, 0), (0, 1), (1, 0), (1, 1))
     ]
-    top = corner[0] + (corner[1] - corner[0]) * col_part
-    bottom = corner[2] + (corner[3] - corner[2]) * col_part
+    top: Field = corner[0] + (corner[1] - corner[0]) * col_part
+    bottom: Field = corner[2] + (corner[3] - corner[2]) * col_part
     between: Field = top + (bottom - top) * row_part
     return between
 

@@ -9,6 +9,9 @@ from taran_eo.imagery.synthesis.canvas import Canvas, Colour, mix
 from taran_eo.imagery.synthesis.kinds import BLUE, DARK, GREEN, GREY, KINDS, RED, WHITE, Kind
 from taran_eo.imagery.synthesis.noise import Field, hashed, lattice, lattice_at, ramp, unit
 
+_HOUSES: tuple[Colour, ...] = ((226, 228, 224), (214, 212, 202), (192, 190, 182), (222, 216, 198), (176, 180, 182))
+"""Colours of superstructures, mostly near white."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vessel:
@@ -100,7 +103,8 @@ class Vessel:
         half *= np.float32(self.width_m / 2)
         across = np.clip((half - np.abs(aside)) / edge_m + 0.5, 0, 1)
         along = np.clip((self.length_m / 2 - np.abs(ahead)) / edge_m + 0.5, 0, 1)
-        return across * along
+        cover: Field = across * along
+        return cover
 
     def paint_wake(self, canvas: Canvas) -> None:
         """The foam behind the ship and the V of its bow waves."""
@@ -157,7 +161,7 @@ class Vessel:
             soft = edge_m / self.length_m
             inside = ramp(part, start - soft, start + soft) * (1 - ramp(part, stop - soft, stop + soft))
             inside *= 1 - ramp(rim, 0.78, 0.92)
-            mix(deck, (224, 226, 222), inside * np.float32(0.92))
+            mix(deck, _HOUSES[self.seed % len(_HOUSES)], inside * np.float32(0.92))
             funnel = ramp(-np.abs(part - np.float32(start + 0.3 * (stop - start))), -0.02, -0.005)
             mix(deck, (60, 56, 54), funnel * (1 - ramp(rim, 0.2, 0.35)) * np.float32(0.8))
         deck *= 1 + np.float32(0.14) * lattice_at(self.seed + 3, ahead, aside, 3.2)

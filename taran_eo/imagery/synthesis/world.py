@@ -207,10 +207,9 @@ def _built(rng: np.random.Generator, coast: Coast | None, rows_m: float, cols_m:
             wide_m, long_m = float(rng.uniform(3, 24)), float(rng.uniform(40, 350))
             count = 1 if kind == "pier" else int(rng.integers(2, 8))
             gap_m = float(rng.uniform(28, 90))
-            made.extend(
-                _seaward(coast, "pier", seed, row_m + sin(turn) * gap_m * step, col_m + cos(turn) * gap_m * step, long_m, wide_m, tilt_deg)
-                for step in range(count)
-            )  # fmt: skip
+            for along_m in np.arange(count) * gap_m:
+                foot_m = row_m + sin(turn) * float(along_m), col_m + cos(turn) * float(along_m)
+                made.append(_seaward(coast, "pier", seed, *foot_m, long_m, wide_m, tilt_deg))
     return tuple(made)
 
 

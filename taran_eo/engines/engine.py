@@ -1,0 +1,29 @@
+"""What an engine is: something that runs a graph on tiles, bit for bit as the reference does."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Engine(Protocol):
+    """Runs one graph; made once, used for many tiles."""
+
+    @property
+    def name(self) -> str:
+        """The word that chooses it on the command line."""
+        ...
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Compute the logits of a tile.
+
+        Args:
+            pixels: ``uint8[bands, rows, cols]``, rows and cols multiples of the graph's alignment.
+
+        Returns:
+            ``int32[classes, rows, cols]``, equal to ``graph.run`` in every bit.
+
+        Raises:
+            GraphError: The tile does not fit the graph.
+        """
+        ...

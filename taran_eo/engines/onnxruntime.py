@@ -1,0 +1,40 @@
+"""ONNX Runtime as an engine, on the exact program of `taran_eo.export`."""
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from taran_eo.export import to_onnx
+from taran_eo.graph import Graph, check_tile
+
+
+class OnnxRuntimeEngine:
+    """A session of ONNX Runtime on the CPU.
+
+    Args:
+        graph: The program.
+        threads: Threads of one tile.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, graph: Graph, threads: int) -> None:
+        self.graph = graph
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Idle threads must sleep: the reader of the next tile needs the cores.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # An arena keeps the largest tile's memory for ever; without it the peak is that of one tile.
+        options.enable_cpu_mem_arena = False
+        self._session = onnxruntime.InferenceSession(
+            to_onnx(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Compute the logits of a tile; see `Engine.run`."""
+        check_tile(self.graph, pixels)
+        (logits,) = self._session.run(None, {self.graph.input: pixels[None]})
+        result: NDArray[np.int32] = logits[0]
+        return result

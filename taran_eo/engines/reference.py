@@ -1,0 +1,20 @@
+"""The reference interpreter as an engine: slow, and the truth."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taran_eo.graph import Graph, run
+
+
+@dataclass(frozen=True)
+class ReferenceEngine:
+    """Runs the interpreter of `taran_eo.graph`."""
+
+    graph: Graph
+    name: str = "reference"
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Compute the logits of a tile; see `Engine.run`."""
+        return run(self.graph, pixels)

@@ -1,0 +1,77 @@
+"""ONNX Runtime gives the integers of the reference, on random networks of every route."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from taran_eo.engines import open_engine
+from taran_eo.errors import GraphError
+from taran_eo.formats import Integer, Scaling, integer_image, parse_format
+from taran_eo.graph import Conv, Graph, Requantize, Tensor, run
+from tests.graph.networks import random_unet
+
+ROUTES = [
+    ("e2m3", "ue2m4", True),
+    ("e3m2", "ue3m3", True),
+    ("e2m3", "ue2m4", False),
+    ("int8n", "uint8", True),
+    ("int8n", "uint8", False),
+    ("e2m1", "ue2m2", True),
+    ("e3m3", "ue3m3", False),
+    ("int6", "uint6", True),
+]
+
+
+@pytest.mark.parametrize(("weights", "activations", "powers"), ROUTES)
+def test_random_networks(weights, activations, powers):
+    rng = np.random.default_rng(11)
+    graph = random_unet(rng, weights=weights, activations=activations, width=12, depth=2, powers_of_two=powers)
+    engine = open_engine("auto", graph, threads=1)
+    for shape in ((3, 4, 4), (3, 40, 24)):
+        pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+        assert np.array_equal(engine.run(pixels), run(graph, pixels))
+
+
+def one_layer(name, shift, multiplier):
+    """A 1x1 convolution that passes the pixel through, so that every accumulator can be reached at will."""
+    fmt = parse_format(name)
+    tensors = {
+        "pixels": Tensor("pixels", 1, 0, Integer(8, signed=False), Scaling.power_of_two(0)),
+        "coarse": Tensor("coarse", 2, 0, fmt, Scaling.power_of_two(0)),
+        "logits": Tensor("logits", 1, 0, Integer(32), Scaling.power_of_two(0)),
+    }
+    how = Requantize(np.full(2, multiplier, np.int32), np.full(2, shift, np.int32))
+    weights = np.array([[[[1]]], [[[-1]]]], np.int8)
+    join = np.array([[[[1]], [[127]]]], np.int8)
+    ops = (
+        Conv("pixels", "coarse", weights, Integer(8), np.array([0, 255], np.int32), how),
+        Conv("coarse", "logits", join, Integer(8), np.zeros(1, np.int32), None),
+    )
+    return Graph("staircase", tensors, ops, "pixels", "logits")
+
+
+@pytest.mark.parametrize("name", ["ue2m4", "ue3m3", "e2m3", "e3m2", "ue2m2", "uint6", "int6n", "ue4m2"])
+@pytest.mark.parametrize(("shift", "multiplier"), [(0, 1), (1, 1), (3, 1), (0, 3), (9, 1001)])
+def test_every_pixel_on_every_stair(name, shift, multiplier):
+    graph = one_layer(name, shift, multiplier)
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    assert integer_image(parse_format(name)).high > 0
+    assert np.array_equal(open_engine("onnxruntime", graph, threads=1).run(pixels), run(graph, pixels))
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32), st.sampled_from(ROUTES))
+def test_any_network(seed, route):
+    weights, activations, powers = route
+    rng = np.random.default_rng(seed)
+    width = int(rng.integers(1, 40))
+    graph = random_unet(rng, weights=weights, activations=activations, width=width, depth=1, powers_of_two=powers)
+    pixels = rng.integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    assert np.array_equal(open_engine("onnxruntime", graph, threads=1).run(pixels), run(graph, pixels))
+
+
+def test_a_tile_that_does_not_fit_is_refused():
+    engine = open_engine("auto", random_unet(np.random.default_rng(0)), threads=1)
+    with pytest.raises(GraphError):
+        engine.run(np.zeros((3, 5, 4), np.uint8))

@@ -1,0 +1,196 @@
+"""Runs over many scenes: bad scenes do not cost the others, a killed run goes on, verify finds what changed."""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from taran_eo.codec import RunLength, pack, unpack
+from taran_eo.errors import ImageryError, OutputError
+from taran_eo.journal import NAME, Finished, Journal, read
+from taran_eo.onboard import Options, run, verify
+from taran_eo.onboard.outputs import names
+from taran_eo.provenance import sha256_file
+
+OPTIONS = Options(tile_size=32)
+
+
+def outputs(folder):
+    return {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != NAME
+    }
+
+
+@pytest.fixture
+def imagery(tmp_path, write_jpeg, write_geotiff):
+    folder = tmp_path / "in"
+    for seed, name in enumerate(["a.jpg", "b.jpg", "north/a.jpg", "south/deep/a.jpg"]):
+        write_jpeg(folder / name, seed=seed)
+    write_geotiff(folder / "south" / "geo.tif", rows=70, cols=120)
+    return folder
+
+
+def test_bad_scenes_do_not_cost_the_others(tmp_path, imagery, model):
+    (imagery / "cut.jpg").write_bytes((imagery / "a.jpg").read_bytes()[:900])
+    (imagery / "empty.tif").write_bytes(b"")
+    (imagery / "text.jpg").write_text("not an image")
+    seen = []
+    summary = run([imagery], tmp_path / "out", model, engine="reference", options=OPTIONS, progress=seen.append)
+    assert summary.scenes == 5
+    assert [Path(each.file).name for each in summary.skipped] == ["cut.jpg", "empty.tif", "text.jpg"]
+    assert all(each.reason and each.file in each.reason for each in summary.skipped)
+    found = verify(tmp_path / "out")
+    assert (found.scenes, found.files, found.findings) == (5, 15, ())
+    assert len(found.skipped) == 3
+    assert len(outputs(tmp_path / "out")) == 15
+    assert summary.tiles == 3 * 3 * 4 + 3 * 4
+    assert summary.bytes_in == 3 * (4 * 96 * 80 + 70 * 120)
+    assert summary.bytes_out == sum(
+        len(data) for name, data in outputs(tmp_path / "out").items() if name.endswith("product")
+    )
+    assert summary.ratio == summary.bytes_in / summary.bytes_out
+    assert json.loads(json.dumps(summary.to_dict()))["skipped"][0]["file"].endswith("cut.jpg")
+    assert seen[-1].scenes_done == seen[-1].scenes == 8
+    with pytest.raises(ImageryError, match=r"cut\.jpg"):
+        run([imagery], tmp_path / "strict", model, engine="reference", options=OPTIONS, on_error="fail")
+
+
+def test_parallel_runs_give_the_same_bytes(tmp_path, imagery, model):
+    first = run([imagery], tmp_path / "one", model, engine="reference", options=OPTIONS)
+    second = run([imagery], tmp_path / "two", model, engine="reference", options=OPTIONS, jobs=2)
+    assert outputs(tmp_path / "one") == outputs(tmp_path / "two")
+    assert (first.ships, first.tiles, first.bytes_out) == (second.ships, second.tiles, second.bytes_out)
+
+
+def killed(imagery, out, model):
+    def kill(progress):
+        if progress.scenes_done == 2 and progress.tiles_done == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run([imagery], out, model, engine="reference", options=OPTIONS, progress=kill)
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, imagery, model):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    expected = run([imagery], whole, model, engine="reference", options=OPTIONS)
+    process = multiprocessing.get_context("fork").Process(target=killed, args=(imagery, broken, model))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(read(broken).finished) == 2
+    with (broken / NAME).open("ab") as file:
+        file.write(b'{"kind": "fin')
+    summary = run([imagery], broken, model, engine="reference", options=OPTIONS, resume=True)
+    assert outputs(broken) == outputs(whole)
+    assert summary.resumed == 2
+    for name in ("scenes", "tiles", "ships", "bytes_in", "bytes_out"):
+        assert getattr(summary, name) == getattr(expected, name)
+    again = run([imagery], broken, model, engine="reference", options=OPTIONS, resume=True)
+    assert (again.resumed, again.scenes, again.tiles_per_s) == (5, 5, 0.0)
+
+
+def test_resume_redoes_what_changed(tmp_path, imagery, model, write_jpeg):
+    out = tmp_path / "out"
+    run([imagery], out, model, engine="reference", options=OPTIONS)
+    before = outputs(out)
+    write_jpeg(imagery / "b.jpg", seed=9)
+    (out / "a.product").unlink()
+    (out / "north" / "a.mask.tif").write_bytes(b"II*\0")
+    summary = run([imagery], out, model, engine="reference", options=OPTIONS, resume=True)
+    assert (summary.scenes, summary.resumed) == (5, 2)
+    after = outputs(out)
+    assert after.keys() == before.keys()
+    assert {name for name in before if before[name] != after[name]} >= {"b.product", "b.mask.tif"}
+    assert after["a.product"] == before["a.product"]
+    with pytest.raises(OutputError, match="tile_size was 32 and is 64"):
+        run([imagery], out, model, options=Options(tile_size=64), resume=True)
+
+
+def test_ctrl_c_leaves_a_sound_folder(tmp_path, imagery, model):
+    def interrupt(progress):
+        if progress.scenes_done == 1 and progress.tiles_done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run([imagery], tmp_path / "out", model, engine="reference", options=OPTIONS, progress=interrupt)
+    assert len(outputs(tmp_path / "out")) == 3
+    assert verify(tmp_path / "out").findings == ()
+
+
+def test_a_full_disk_ends_the_run(tmp_path, imagery, model):
+    """Not a fault of one scene; here a folder stands where an output must go."""
+    (tmp_path / "out" / "b.product").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"b\.product"):
+        run([imagery], tmp_path / "out", model, engine="reference", options=OPTIONS, on_error="skip")
+    assert sorted(read(tmp_path / "out").finished) == ["a"]
+
+
+def test_the_outputs_are_never_imagery(tmp_path, imagery, model):
+    out = imagery / "out"
+    for _ in range(2):
+        assert run([imagery], out, model, engine="reference", options=OPTIONS).scenes == 5
+    with pytest.raises(ImageryError, match="output folder"):
+        run([out], out, model, engine="reference", options=OPTIONS)
+
+
+@pytest.mark.parametrize("ending", [".mask.tif", ".ships.json", ".product"])
+def test_verify_finds_a_flipped_bit(tmp_path, write_jpeg, model, ending):
+    out = tmp_path / "out"
+    run([write_jpeg(tmp_path / "a.jpg")], out, model, engine="reference", options=OPTIONS)
+    data = bytearray((out / f"a{ending}").read_bytes())
+    data[len(data) // 2] ^= 1
+    (out / f"a{ending}").write_bytes(data)
+    (finding,) = verify(out).findings
+    assert finding.file == out / f"a{ending}"
+    (out / f"a{ending}").unlink()
+    assert "cannot be read" in verify(out).findings[0].what
+
+
+def test_verify_finds_outputs_that_disagree(tmp_path, write_jpeg, model):
+    """Even when every digest is right."""
+    out = tmp_path / "out"
+    run([write_jpeg(tmp_path / "a.jpg")], out, model, engine="reference", options=OPTIONS)
+    history = read(out)
+    product = unpack((out / "a.product").read_bytes())
+    other = (RunLength().compress(np.full((32, 32), 255, np.uint8)), *product.blocks[1:])
+    for forged, where in [
+        (dataclasses.replace(product, blocks=other), "a.mask.tif"),
+        (dataclasses.replace(product, ships=()), "a.ships.json"),
+        (dataclasses.replace(product, threshold=0.9), "a.product"),
+    ]:
+        (out / "a.product").write_bytes(pack(forged))
+        record: Finished = history.finished["a"]
+        digests = record.outputs | {"a.product": sha256_file(out / "a.product")}
+        with Journal(out, history.identity) as book:
+            book.finish(dataclasses.replace(record, outputs=digests))
+        (finding,) = verify(out).findings
+        assert finding.file == out / where
+    with pytest.raises(OutputError, match="no journal"):
+        verify(tmp_path)
+
+
+def test_names_are_unique_and_tell_where_a_scene_comes_from():
+    def named(roots, files):
+        return list(names([Path(r) for r in roots], [Path(f) for f in files]).values())
+
+    assert named(["in"], ["in/a.jpg", "in/n/a.jpg", "in/n/b.c.tif"]) == ["a", "n/a", "n/b.c"]
+    assert named(["x/a.jpg", "y/a.jpg"], ["x/a.jpg", "y/a.jpg"]) == ["x/a", "y/a"]
+    assert named(["x", "y"], ["x/a.jpg", "x/b.jpg", "y/a.jpg"]) == ["x/a", "b", "y/a"]
+    assert named(["in"], ["in/a.jpg", "in/a.png", "in/b.png"]) == ["a.jpg", "a.png", "b"]
+    assert named(["in"], ["in/A.jpg", "in/a.png"]) == ["A.jpg", "a.png"]
+    with pytest.raises(OutputError, match="one name"):
+        named(["in"], ["in/a.jpg", "in/A.jpg"])
+
+
+def test_a_copied_folder_still_verifies(tmp_path, imagery, model):
+    run([imagery], tmp_path / "out", model, engine="reference", options=OPTIONS)
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    assert verify(tmp_path / "copy").findings == ()
