@@ -12,6 +12,9 @@ from taran_eo.graph import Graph
 
 EngineName = Literal["auto", "reference", "onnxruntime"]
 
+ENGINES: tuple[EngineName, ...] = ("reference", "onnxruntime")
+"""Every engine that is here, the slow truth first."""
+
 
 def open_engine(name: EngineName, graph: Graph, *, threads: int) -> Engine:
     """Make an engine ready for a graph.
@@ -30,4 +33,4 @@ def open_engine(name: EngineName, graph: Graph, *, threads: int) -> Engine:
             assert_never(name)
 
 
-__all__ = ["Engine", "EngineName", "OnnxRuntimeEngine", "ReferenceEngine", "open_engine"]
+__all__ = ["ENGINES", "Engine", "EngineName", "OnnxRuntimeEngine", "ReferenceEngine", "open_engine"]

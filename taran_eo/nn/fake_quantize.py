@@ -82,7 +82,7 @@ def fake_quantize(values: Tensor, fmt: Format, exponent: int = 0) -> Tensor:
 
     Every value of a format with at most 8 significant bits is a bfloat16, so nothing is lost on the way out.
     """
-    result: Tensor = _StraightThrough.apply(values, fmt, exponent)
+    result: Tensor = _StraightThrough.apply(values, fmt, exponent)  # type: ignore[no-untyped-call]
     return result
 
 

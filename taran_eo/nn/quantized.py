@@ -130,7 +130,7 @@ class QuantizedConv(nn.Module):
         bias: Tensor = self.bias
         if self.source is None or self.source.exponent is not None:
             unit = self.accumulator_unit()
-            bias = cast(Tensor, RoundThrough.apply(bias / unit)) * unit
+            bias = cast(Tensor, RoundThrough.apply(bias / unit)) * unit  # type: ignore[no-untyped-call]
         sums = F.conv2d(features, weight, bias, padding=weight.shape[-1] // 2)
         return sums if self.target is None else cast(Tensor, self.target(sums))
 

@@ -37,7 +37,7 @@ class ThinUNetShape:
 
     def channels(self, level: int) -> int:
         """Channels at `level`, 0 being full resolution."""
-        return self.width * self.growth**level
+        return int(self.width * self.growth**level)
 
 
 class ConvUnit(nn.Module):

@@ -4,7 +4,8 @@
 on after any end; `verify` checks what they wrote.
 """
 
-from taran_eo.onboard.batch import Options, Progress, Summary, run
+from taran_eo.onboard.batch import Progress, Summary, run
+from taran_eo.onboard.crew import Options
 from taran_eo.onboard.decision import Decision
 from taran_eo.onboard.scene import Outcome, classify, process
 from taran_eo.onboard.verify import Finding, Verification, verify

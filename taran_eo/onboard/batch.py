@@ -1,49 +1,22 @@
 """All scenes of a run: in order or in parallel, each by itself, with a journal to go on from."""
 
-import multiprocessing
 import os
-import re
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from signal import SIG_IGN, SIGINT, default_int_handler, signal
 from typing import Literal
 
 from pydantic import JsonValue
 
-from taran_eo.engines import open_engine
-from taran_eo.errors import ConfigError, ContractError, ImageryError, TaranError
-from taran_eo.imagery.scene import find_scenes, open_scene
-from taran_eo.journal import Finished, Input, Journal, Skipped
+from taran_eo.engines import EngineName
+from taran_eo.errors import ConfigError, ImageryError
+from taran_eo.imagery.scene import find_scenes
+from taran_eo.journal import Finished, Journal, Skipped
 from taran_eo.model import Model
+from taran_eo.onboard.crew import Crew, Options, Result, Task, cores, in_parallel, in_turn, peak_rss_kib
 from taran_eo.onboard.outputs import names
-from taran_eo.onboard.scene import SOFTWARE, Runs, process
-from taran_eo.provenance import sha256_file
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What decides the results of a run, besides model and imagery.
-
-    Attributes:
-        threshold: Probability from which a pixel is a ship; None for the model's own.
-        tile_size: Side of a tile in pixels, a multiple of the graph's alignment.
-        bands: 1-based bands of the files in the order of the model's contract; None for the usual ones.
-        gsd_m: Ground sampling distance in metres of scenes that do not tell their own; None where unknown.
-        resample: Whether scenes of another ground sampling distance are resampled to the model's.
-        min_ship_pixels: Smaller ships are left out of the list, never out of the mask.
-    """
-
-    threshold: float | None = None
-    tile_size: int = 768
-    bands: tuple[int, ...] | None = None
-    gsd_m: float | None = None
-    resample: bool = False
-    min_ship_pixels: int = 1
+from taran_eo.onboard.scene import SOFTWARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,105 +78,12 @@ class Summary:
         return asdict(self) | {"skipped": skipped, "warnings": list(self.warnings)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Task:
-    file: Path
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    record: Finished | Skipped
-    warnings: tuple[str, ...]
-    process: int
-    peak_rss_kib: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Crew:
-    """What every process needs to do a scene."""
-
-    folder: Path
-    model: Model
-    engine: str
-    threads: int
-    options: Options
-    on_error: Literal["skip", "fail"]
-
-    def open_engine(self) -> Runs:
-        engine: Runs = open_engine(self.engine, self.model.graph, threads=self.threads)
-        return engine
-
-    def do(self, task: _Task, engine: Runs, tick: Callable[[int], None] | None = None) -> _Result:
-        """One scene, finished or skipped.
-
-        Raises:
-            TaranError: A fault that other scenes would meet too; with ``on_error="fail"`` any fault.
-        """
-        warnings: tuple[str, ...] = ()
-        record: Finished | Skipped
-        try:
-            record, warnings = self._finish(task, engine, tick)
-        except TaranError as error:
-            if self.on_error == "fail" or not isinstance(error, ImageryError | ContractError):
-                raise
-            record = Skipped(task.name, str(task.file), str(error))
-        except Exception as error:
-            # A defect of ours, or of a library, that one scene brings out must not cost the others.
-            if self.on_error == "fail":
-                raise
-            reason = f"Unexpected {type(error).__name__}: {error}. Please report it with the scene."
-            record = Skipped(task.name, str(task.file), reason)
-        return _Result(record, warnings, os.getpid(), _peak_rss_kib())
-
-    def _finish(
-        self, task: _Task, engine: Runs, tick: Callable[[int], None] | None
-    ) -> tuple[Finished, tuple[str, ...]]:
-        options = self.options
-        try:
-            read = Input.of(task.file)
-        except OSError as error:
-            raise ImageryError(
-                f"{task.file} cannot be read: {error.strerror}", remedy="Check the path and its permissions"
-            ) from error
-        with open_scene(
-            task.file,
-            self.model.contract,
-            bands=options.bands,
-            gsd_m=options.gsd_m,
-            resample=options.resample,
-        ) as scene:
-            outcome = process(
-                scene,
-                self.model,
-                engine,
-                self.folder,
-                name=task.name,
-                threshold=options.threshold,
-                tile_size=options.tile_size,
-                min_ship_pixels=options.min_ship_pixels,
-                progress=tick,
-            )
-            outputs = {file.relative_to(self.folder).as_posix(): sha256_file(file) for file in outcome.files}
-            finished = Finished(
-                name=task.name,
-                file=str(task.file),
-                input=read,
-                outputs=outputs,
-                tiles=outcome.tiles,
-                ships=len(outcome.ships),
-                bytes_in=scene.raw_bytes,
-                bytes_out=outcome.bytes_out,
-            )
-            return finished, scene.warnings
-
-
 def run(
     paths: Sequence[Path],
     folder: Path,
     model: Model,
     *,
-    engine: str = "auto",
+    engine: EngineName = "auto",
     options: Options | None = None,
     jobs: int = 1,
     resume: bool = False,
@@ -246,7 +126,7 @@ def run(
             f"All images lie in the output folder {folder}",
             remedy="Choose an output folder apart from the imagery",
         )
-    tasks = [_Task(file, name) for file, name in names(paths, files).items()]
+    tasks = [Task(file, name) for file, name in names(paths, files).items()]
     done: list[Finished] = []
     skipped: list[Skipped] = []
     warnings: list[str] = []
@@ -264,8 +144,8 @@ def run(
             tasks = [task for task in tasks if task.name not in kept]
         resumed = len(done)
         tell = _Teller(progress, len(tasks) + resumed, resumed)
-        crew = _Crew(folder, model, engine, max(1, _cores() // jobs), options, on_error)
-        for result in _in_turn(crew, tasks, tell) if jobs == 1 else _in_parallel(crew, tasks, jobs):
+        crew = Crew(folder, model, engine, max(1, cores() // jobs), options, on_error)
+        for result in in_turn(crew, tasks, tell.tiles) if jobs == 1 else in_parallel(crew, tasks, jobs):
             peaks[result.process] = result.peak_rss_kib
             warnings += result.warnings
             if isinstance(result.record, Finished):
@@ -276,7 +156,7 @@ def run(
                 journal.skip(result.record)
                 skipped.append(result.record)
             tell.scene(result)
-    peaks[os.getpid()] = _peak_rss_kib()
+    peaks[os.getpid()] = peak_rss_kib()
     bytes_in, bytes_out = sum(each.bytes_in for each in done), sum(each.bytes_out for each in done)
     seconds = clock() - begin
     known = [peak for peak in peaks.values() if peak is not None]
@@ -304,7 +184,7 @@ class _Teller:
     scenes: int
     done: int
 
-    def scene(self, result: _Result) -> None:
+    def scene(self, result: Result) -> None:
         self.done += 1
         if self.listener is not None:
             reason = result.record.reason if isinstance(result.record, Skipped) else None
@@ -312,69 +192,11 @@ class _Teller:
                 Progress(self.done, self.scenes, result.record.file, skipped=reason, warnings=result.warnings)
             )
 
-    def tiles(self, task: _Task) -> Callable[[int], None] | None:
+    def tiles(self, task: Task) -> Callable[[int], None] | None:
         listener = self.listener
         if listener is None:
             return None
         return lambda tiles: listener(Progress(self.done, self.scenes, str(task.file), tiles_done=tiles))
-
-
-def _in_turn(crew: _Crew, tasks: Sequence[_Task], tell: _Teller) -> Iterator[_Result]:
-    if tasks:
-        engine = crew.open_engine()
-        for task in tasks:
-            yield crew.do(task, engine, tell.tiles(task))
-
-
-def _in_parallel(crew: _Crew, tasks: Sequence[_Task], jobs: int) -> Iterator[_Result]:
-    """The results as they come; new interpreters, because the threads of an engine do not survive a fork."""
-    pool = ProcessPoolExecutor(
-        min(jobs, len(tasks)) or 1,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_enlist,
-        initargs=(crew,),
-    )
-    try:
-        for future in as_completed([pool.submit(_work, task) for task in tasks]):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise TaranError(
-            f"One of {jobs} processes died, most likely for want of memory",
-            remedy="Use --resume with fewer --jobs or a smaller --tile",
-            jobs=jobs,
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@dataclass(slots=True)
-class _Post:
-    """What a process keeps between scenes."""
-
-    crew: _Crew | None = None
-    engine: Runs | None = None
-
-
-_POST = _Post()
-
-
-def _enlist(crew: _Crew) -> None:
-    """Make a process ready; between scenes it leaves Ctrl-C to the parent, so that nothing is printed twice."""
-    signal(SIGINT, SIG_IGN)
-    _POST.crew = crew
-
-
-def _work(task: _Task) -> _Result:
-    crew = _POST.crew
-    if crew is None:
-        raise RuntimeError("a process was given work before it was made ready")
-    if _POST.engine is None:
-        _POST.engine = crew.open_engine()
-    signal(SIGINT, default_int_handler)
-    try:
-        return crew.do(task, _POST.engine)
-    finally:
-        signal(SIGINT, SIG_IGN)
 
 
 def _identity(model: Model, options: Options) -> dict[str, JsonValue]:
@@ -388,15 +210,3 @@ def _identity(model: Model, options: Options) -> dict[str, JsonValue]:
         "threshold": threshold,
         "bands": None if options.bands is None else list(options.bands),
     }
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _peak_rss_kib() -> int | None:
-    """Largest resident memory of this process so far; `getrusage` would count what forked it as well."""
-    if sys.platform != "linux":
-        return None
-    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(found[1]) if found else None

@@ -88,6 +88,11 @@ def names(roots: Sequence[Path], files: Sequence[Path]) -> dict[Path, str]:
     return {file: name.as_posix() for file, name in full.items()}
 
 
+def readable(name: str) -> str:
+    """The name of a file as text: where it holds bytes that are no UTF-8, with a mark in their place."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
 def _below(roots: Sequence[Path], file: Path) -> Path:
     for root in roots:
         if root != file and file.is_relative_to(root):

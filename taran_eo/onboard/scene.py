@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from rasterio.crs import CRS
 
 from taran_eo import __version__
 from taran_eo.codec import Product, RunLength, pack
+from taran_eo.engines import Engine
 from taran_eo.errors import ModelError
 from taran_eo.imagery.mask import NODATA, SEA, SHIP
 from taran_eo.imagery.scene import Scene
@@ -26,20 +26,13 @@ from taran_eo.onboard.outputs import (
     SHIPS_IN_PIXELS,
     SHIPS_ON_EARTH,
     place,
+    readable,
     together,
     writing,
 )
 from taran_eo.ships import Component, Components, Ship, feature_collection, ships_of
 
 SOFTWARE = f"taran-eo {__version__}"
-
-
-class Runs(Protocol):
-    """What is needed of an engine."""
-
-    def run(self, pixels: NDArray[np.uint8], /) -> NDArray[np.int32]:
-        """Logits int32[1, rows, cols] of uint8[bands, rows, cols]."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +57,7 @@ class Outcome:
 def process(
     scene: Scene,
     model: Model,
-    engine: Runs,
+    engine: Engine,
     folder: Path,
     *,
     codec: RunLength | None = None,
@@ -128,7 +121,7 @@ def process(
             min_pixels=min_ship_pixels,
         )
         product = Product(
-            scene=_readable(name),
+            scene=readable(name),
             rows=scene.rows,
             cols=scene.cols,
             tile=tile_size,
@@ -152,7 +145,7 @@ def process(
     return Outcome(files, product, ships, len(blocks), len(packed))
 
 
-def classify(tile: Tile, engine: Runs, decision: Decision) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+def classify(tile: Tile, engine: Engine, decision: Decision) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """The labels uint8[rows, cols] of a tile's core, and the score of each ship pixel in row-major order.
 
     Raises:
@@ -186,12 +179,7 @@ def _in_pixels(product: Product) -> dict[str, JsonValue]:
 
 
 def _json(content: JsonValue) -> bytes:
-    return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
-
-
-def _readable(name: str) -> str:
-    """A file's name may hold bytes that are no text; what goes down is text."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")
+    return json.dumps(content, allow_nan=False).encode() + b"\n"
 
 
 def _short(crs: CRS) -> str:

@@ -67,8 +67,8 @@ def paste(
     """Paste the ships of a donor crop onto another, turned and shifted in brightness to the new sea.
 
     The seam is feathered over 2 pixels outside the mask, and the donor's own sea level around its ships is
-    replaced by the receiver's, so that the network cannot learn to find pastings by their rim. Where the receiver is rough
-    (land, harbour), nothing is pasted.
+    replaced by the receiver's, so that the network cannot learn to find pastings by their rim. Where the receiver is
+    rough (land, harbour), nothing is pasted.
 
     Args:
         pixels: Receiver, ``uint8[size, size, 3]``.

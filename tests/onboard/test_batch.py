@@ -42,14 +42,15 @@ def test_bad_scenes_do_not_cost_the_others(tmp_path, imagery, model):
     (imagery / "cut.jpg").write_bytes((imagery / "a.jpg").read_bytes()[:900])
     (imagery / "empty.tif").write_bytes(b"")
     (imagery / "text.jpg").write_text("not an image")
+    (imagery / os.fsdecode(b"\xff.jpg")).write_bytes((imagery / "a.jpg").read_bytes())
     seen = []
     summary = run([imagery], tmp_path / "out", model, engine="reference", options=OPTIONS, progress=seen.append)
     assert summary.scenes == 5
-    assert [Path(each.file).name for each in summary.skipped] == ["cut.jpg", "empty.tif", "text.jpg"]
+    assert [Path(each.file).name for each in summary.skipped] == ["cut.jpg", "empty.tif", "text.jpg", "\ufffd.jpg"]
     assert all(each.reason and each.file in each.reason for each in summary.skipped)
     found = verify(tmp_path / "out")
     assert (found.scenes, found.files, found.findings) == (5, 15, ())
-    assert len(found.skipped) == 3
+    assert len(found.skipped) == 4
     assert len(outputs(tmp_path / "out")) == 15
     assert summary.tiles == 3 * 3 * 4 + 3 * 4
     assert summary.bytes_in == 3 * (4 * 96 * 80 + 70 * 120)
@@ -58,7 +59,7 @@ def test_bad_scenes_do_not_cost_the_others(tmp_path, imagery, model):
     )
     assert summary.ratio == summary.bytes_in / summary.bytes_out
     assert json.loads(json.dumps(summary.to_dict()))["skipped"][0]["file"].endswith("cut.jpg")
-    assert seen[-1].scenes_done == seen[-1].scenes == 8
+    assert seen[-1].scenes_done == seen[-1].scenes == 9
     with pytest.raises(ImageryError, match=r"cut\.jpg"):
         run([imagery], tmp_path / "strict", model, engine="reference", options=OPTIONS, on_error="fail")
 

@@ -10,7 +10,7 @@ from taran_eo.journal import Finished, History, Input, Journal, Skipped
 
 IDENTITY = {"model_digest": "00ff", "threshold": 0.5, "bands": None}
 ONE = Finished("a", "in/a.jpg", Input(10, 2**60 + 1), {"a.product": "12"}, 4, 2, 100, 10)
-TWO = Skipped("b", "in/b\udce9.jpg", "damaged. Copy it again.")
+TWO = Skipped("b", "in/b\u00e9\ufffd.jpg", "damaged. Copy it again.")
 
 
 @pytest.fixture

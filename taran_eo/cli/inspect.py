@@ -1,0 +1,89 @@
+"""``taran-eo inspect``: what a model, a product or a scene holds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taran_eo.cli.console import print_json, print_table
+
+
+def command(
+    path: Annotated[
+        Path | None, typer.Argument(help="A model folder, a .product file or an image; the default model if left out.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell what is in a model folder, in a downlink product, or in an image file."""
+    if path is not None and path.suffix == ".product":
+        content = _product(path)
+    elif path is None or path.is_dir():
+        content = _model(path)
+    else:
+        content = _scene(path)
+    if as_json:
+        print_json(content)
+    else:
+        print_table(content)
+
+
+def _model(path: Path | None) -> dict[str, object]:
+    from taran_eo.graph import Conv, plan
+    from taran_eo.model import Model
+
+    model = Model.open(path)
+    graph = model.graph
+    memory = plan(graph, 768, 768)
+    convolutions = [op for op in graph.ops if isinstance(op, Conv)]
+    return {
+        "model": model.name,
+        "version": model.version,
+        "folder": model.path,
+        "digest": graph.digest,
+        "input": f"{', '.join(model.contract.bands)}, {model.contract.bit_depth} bits, {model.contract.gsd_m} m",
+        "classes": ", ".join(model.classes),
+        "threshold": model.threshold,
+        "weights": ", ".join(sorted({str(op.weight_format) for op in convolutions})),
+        "activations": ", ".join(
+            sorted({str(graph.tensors[op.target].format) for op in convolutions if op.requantize is not None})
+        ),
+        "parameters": sum(op.weights.size + op.bias.size for op in convolutions),
+        "operations": len(graph.ops),
+        "gmac_a_768_tile": round(graph.macs(768, 768) / 1e9, 3),
+        "arena_mib_a_768_tile": round(memory.arena_bytes / 2**20, 1),
+        "reach_px": graph.reach,
+        "halo_px": graph.halo,
+        "alignment_px": graph.alignment,
+    }
+
+
+def _product(path: Path) -> dict[str, object]:
+    from dataclasses import asdict
+
+    from taran_eo.codec import unpack
+    from taran_eo.errors import ImageryError
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageryError(f"{path} cannot be read: {error.strerror}", remedy="Check the path") from error
+    content = asdict(unpack(data))
+    blocks = content.pop("blocks")
+    return {"bytes": len(data), **content, "tiles": len(blocks), "tiles_with_ships": sum(map(bool, blocks))}
+
+
+def _scene(path: Path) -> dict[str, object]:
+    from taran_eo.imagery import open_scene
+    from taran_eo.model import Model
+
+    with open_scene(path, Model.open(None).contract) as scene:
+        return {
+            "scene": scene.name,
+            "rows": scene.rows,
+            "cols": scene.cols,
+            "crs": scene.crs,
+            "gsd_m": scene.gsd_m,
+            "stretch": scene.stretch,
+            "raw_bytes": scene.raw_bytes,
+            "warnings": list(scene.warnings),
+        }

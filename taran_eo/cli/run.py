@@ -1,0 +1,114 @@
+"""``taran-eo run``: an imagery folder in; masks, ships and downlink products out."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from taran_eo.cli.console import complain, on_terminal, parse_bands, print_json, print_table
+
+if TYPE_CHECKING:
+    from taran_eo.onboard import Progress, Summary
+
+
+def command(
+    imagery: Annotated[list[Path], typer.Argument(help="Image files, or folders that are searched for them.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks, ships and products.")],
+    model: Annotated[Path | None, typer.Option(help="Model folder; the one that comes with taran_eo if left out.")] = None,
+    engine: Annotated[
+        Literal["auto", "reference", "onnxruntime"], typer.Option(help="What computes; the results are the same.")
+    ] = "auto",
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a pixel is ship; the model's own.")
+    ] = None,
+    tile: Annotated[int, typer.Option(help="Side of a tile in pixels; changes memory and speed, never a result.")] = 768,
+    bands: Annotated[str | None, typer.Option(help="Bands for red, green, blue, e.g. 3,2,1.")] = None,
+    gsd: Annotated[
+        float | None, typer.Option(help="Metres a pixel of scenes that do not tell, such as plain JPEGs.")
+    ] = None,
+    resample: Annotated[
+        bool, typer.Option("--resample", help="Bring scenes of another resolution to that of the model.")
+    ] = False,
+    min_ship_pixels: Annotated[int, typer.Option(min=1, help="Leave smaller ships out of the list.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Scenes done at the same time.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run ended, however it did.")] = False,
+    on_error: Annotated[
+        Literal["skip", "fail"], typer.Option(help="Skip a scene that cannot be read, or end the run.")
+    ] = "skip",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but faults and --json.")] = False,
+) -> None:
+    """Find the ships in a folder of imagery, and pack masks and metadata for the downlink."""
+    from taran_eo import onboard
+    from taran_eo.model import Model
+
+    options = onboard.Options(
+        threshold=threshold,
+        tile_size=tile,
+        bands=parse_bands(bands),
+        gsd_m=gsd,
+        resample=resample,
+        min_ship_pixels=min_ship_pixels,
+    )
+    with _watch(shown=on_terminal() and not quiet) as progress:
+        summary = onboard.run(
+            imagery,
+            output,
+            Model.open(model),
+            engine=engine,
+            options=options,
+            jobs=jobs,
+            resume=resume,
+            on_error=on_error,
+            progress=progress,
+        )
+    if as_json:
+        print_json(summary.to_dict())
+    elif not quiet:
+        for warning in summary.warnings:
+            complain(warning)
+        for skipped in summary.skipped:
+            complain(f"skipped {skipped.file}: {skipped.reason}")
+        print_table(_told(summary, output))
+    if summary.skipped:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _watch(*, shown: bool) -> Iterator["Callable[[Progress], None] | None"]:
+    """A progress bar for a person, nothing for a log file."""
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("scenes", total=None)
+
+        def advance(progress: "Progress") -> None:
+            name = Path(progress.file).name
+            told = f"{name}, {progress.tiles_done} tiles" if progress.tiles_done is not None else name
+            bar.update(task, completed=progress.scenes_done, total=progress.scenes, description=told)
+
+        yield advance
+
+
+def _told(summary: "Summary", output: Path) -> dict[str, object]:
+    ratio = "-" if summary.ratio is None else f"{summary.ratio:,.0f} times less"
+    resumed = f" ({summary.resumed} from an earlier run)" if summary.resumed else ""
+    memory = "-" if summary.peak_rss_mib is None else f"{summary.peak_rss_mib:,.0f} MiB"
+    return {
+        "scenes": f"{summary.scenes}{resumed}, {len(summary.skipped)} skipped",
+        "tiles": summary.tiles,
+        "ships": summary.ships,
+        "pixels in": f"{summary.bytes_in:,} bytes",
+        "products out": f"{summary.bytes_out:,} bytes, {ratio}",
+        "time": f"{summary.seconds:.1f} s, {summary.tiles_per_s:.2f} tiles a second",
+        "memory": memory,
+        "results": output,
+    }

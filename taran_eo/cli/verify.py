@@ -1,0 +1,47 @@
+"""``taran-eo verify``: check the results of a run, or a model folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taran_eo.cli.console import complain, print_json
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="An output folder of `taran-eo run`, or a model folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check that every file is as it was written, and that masks, ship lists and products agree.
+
+    For a model folder: check its sums, and replay its golden vectors on every engine.
+    """
+    checked, findings = _model(folder) if (folder / "model.toml").exists() else _run(folder)
+    if as_json:
+        print_json({"folder": folder, "checked": checked, "findings": findings})
+    else:
+        for finding in findings:
+            complain(finding)
+        typer.echo(f"{folder}: {checked}, {len(findings)} findings")
+    if findings:
+        raise typer.Exit(1)
+
+
+def _run(folder: Path) -> tuple[str, list[str]]:
+    from taran_eo.onboard import verify
+
+    result = verify(folder)
+    return f"{result.files} files of {result.scenes} scenes", [str(finding) for finding in result.findings]
+
+
+def _model(folder: Path) -> tuple[str, list[str]]:
+    from taran_eo.engines import ENGINES, open_engine
+    from taran_eo.model import Model, replay
+
+    model = Model.open(folder)
+    findings = [
+        str(finding)
+        for name in ENGINES
+        for finding in replay(model, open_engine(name, model.graph, threads=1))
+    ]
+    return f"sums, and golden vectors on {', '.join(ENGINES)}", findings

@@ -1,0 +1,244 @@
+"""Who does the scenes: this process one after the other, or several processes at the same time."""
+
+import multiprocessing
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIG_IGN, SIGINT, default_int_handler, signal
+from typing import Literal
+
+from taran_eo.engines import Engine, EngineName, open_engine
+from taran_eo.errors import ContractError, ImageryError, TaranError
+from taran_eo.imagery.scene import open_scene
+from taran_eo.journal import Finished, Input, Skipped
+from taran_eo.model import Model
+from taran_eo.onboard.outputs import readable
+from taran_eo.onboard.scene import process
+from taran_eo.provenance import sha256_file
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What decides the results of a run, besides model and imagery.
+
+    Attributes:
+        threshold: Probability from which a pixel is a ship; None for the model's own.
+        tile_size: Side of a tile in pixels, a multiple of the graph's alignment.
+        bands: 1-based bands of the files in the order of the model's contract; None for the usual ones.
+        gsd_m: Ground sampling distance in metres of scenes that do not tell their own; None where unknown.
+        resample: Whether scenes of another ground sampling distance are resampled to the model's.
+        min_ship_pixels: Smaller ships are left out of the list, never out of the mask.
+    """
+
+    threshold: float | None = None
+    tile_size: int = 768
+    bands: tuple[int, ...] | None = None
+    gsd_m: float | None = None
+    resample: bool = False
+    min_ship_pixels: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A scene to be done.
+
+    Attributes:
+        file: The scene's file.
+        name: Its name among the outputs.
+    """
+
+    file: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A scene that was done.
+
+    Attributes:
+        record: What the journal shall say.
+        warnings: What the user should know about the scene.
+        process: Number of the process that did it.
+        peak_rss_kib: Largest resident memory of that process so far, None where the system does not tell.
+    """
+
+    record: Finished | Skipped
+    warnings: tuple[str, ...]
+    process: int
+    peak_rss_kib: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """What every process needs to do a scene.
+
+    Attributes:
+        folder: Where the outputs go.
+        model: The model.
+        engine: Name of the engine.
+        threads: Threads for each process.
+        options: What decides the results.
+        on_error: Whether a scene that cannot be done is skipped or ends the run.
+    """
+
+    folder: Path
+    model: Model
+    engine: EngineName
+    threads: int
+    options: Options
+    on_error: Literal["skip", "fail"]
+
+    def open_engine(self) -> Engine:
+        """An engine of this process's own."""
+        return open_engine(self.engine, self.model.graph, threads=self.threads)
+
+    def do(self, task: Task, engine: Engine, tick: Callable[[int], None] | None = None) -> Result:
+        """One scene, finished or skipped.
+
+        Raises:
+            TaranError: A fault that other scenes would meet too; with ``on_error="fail"`` any fault.
+        """
+        warnings: tuple[str, ...] = ()
+        record: Finished | Skipped
+        try:
+            record, warnings = self._finish(task, engine, tick)
+        except TaranError as error:
+            if self.on_error == "fail" or not isinstance(error, ImageryError | ContractError):
+                raise
+            record = _skipped(task, str(error))
+        except Exception as error:
+            # A defect of ours, or of a library, that one scene brings out must not cost the others.
+            if self.on_error == "fail":
+                raise
+            reason = f"Unexpected {type(error).__name__}: {error}. Please report it with the scene."
+            record = _skipped(task, reason)
+        return Result(record, warnings, os.getpid(), peak_rss_kib())
+
+    def _finish(
+        self, task: Task, engine: Engine, tick: Callable[[int], None] | None
+    ) -> tuple[Finished, tuple[str, ...]]:
+        options = self.options
+        if readable(str(task.file)) != str(task.file):
+            raise ImageryError(
+                f"{readable(str(task.file))} has a name that is not UTF-8, so no journal can hold it",
+                remedy="Rename the file",
+            )
+        try:
+            read = Input.of(task.file)
+        except OSError as error:
+            raise ImageryError(
+                f"{task.file} cannot be read: {error.strerror}", remedy="Check the path and its permissions"
+            ) from error
+        with open_scene(
+            task.file,
+            self.model.contract,
+            bands=options.bands,
+            gsd_m=options.gsd_m,
+            resample=options.resample,
+        ) as scene:
+            outcome = process(
+                scene,
+                self.model,
+                engine,
+                self.folder,
+                name=task.name,
+                threshold=options.threshold,
+                tile_size=options.tile_size,
+                min_ship_pixels=options.min_ship_pixels,
+                progress=tick,
+            )
+            outputs = {file.relative_to(self.folder).as_posix(): sha256_file(file) for file in outcome.files}
+            finished = Finished(
+                name=task.name,
+                file=str(task.file),
+                input=read,
+                outputs=outputs,
+                tiles=outcome.tiles,
+                ships=len(outcome.ships),
+                bytes_in=scene.raw_bytes,
+                bytes_out=outcome.bytes_out,
+            )
+            return finished, scene.warnings
+
+
+def _skipped(task: Task, reason: str) -> Skipped:
+    return Skipped(readable(task.name), readable(str(task.file)), readable(reason))
+
+
+def in_turn(
+    crew: Crew, tasks: Sequence[Task], tick: Callable[[Task], Callable[[int], None] | None]
+) -> Iterator[Result]:
+    """The results in the order of the tasks; `tick` makes what counts the tiles of a task."""
+    if tasks:
+        engine = crew.open_engine()
+        for task in tasks:
+            yield crew.do(task, engine, tick(task))
+
+
+def in_parallel(crew: Crew, tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
+    """The results as they come; new interpreters, because the threads of an engine do not survive a fork."""
+    pool = ProcessPoolExecutor(
+        min(jobs, len(tasks)) or 1,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_enlist,
+        initargs=(crew,),
+    )
+    try:
+        for future in as_completed([pool.submit(_work, task) for task in tasks]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise TaranError(
+            f"One of {jobs} processes died, most likely for want of memory",
+            remedy="Use --resume with fewer --jobs or a smaller --tile",
+            jobs=jobs,
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(slots=True)
+class _Post:
+    """What a process keeps between scenes."""
+
+    crew: Crew | None = None
+    engine: Engine | None = None
+
+
+_POST = _Post()
+
+
+def _enlist(crew: Crew) -> None:
+    """Make a process ready; between scenes it leaves Ctrl-C to the parent, so that nothing is printed twice."""
+    signal(SIGINT, SIG_IGN)
+    _POST.crew = crew
+
+
+def _work(task: Task) -> Result:
+    crew = _POST.crew
+    if crew is None:
+        raise RuntimeError("a process was given work before it was made ready")
+    if _POST.engine is None:
+        _POST.engine = crew.open_engine()
+    signal(SIGINT, default_int_handler)
+    try:
+        return crew.do(task, _POST.engine)
+    finally:
+        signal(SIGINT, SIG_IGN)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_rss_kib() -> int | None:
+    """Largest resident memory of this process so far; `getrusage` would count what forked it as well."""
+    if sys.platform != "linux":
+        return None
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) if found else None
