@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 def command(
     imagery: Annotated[list[Path], typer.Argument(help="Image files, or folders that are searched for them.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks, ships and products.")],
-    model: Annotated[Path | None, typer.Option(help="Model folder; the one that comes with taran_eo if left out.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model folder; the one that comes with taran_eo if left out.")
+    ] = None,
     engine: Annotated[
         Literal["auto", "reference", "onnxruntime"], typer.Option(help="What computes; the results are the same.")
     ] = "auto",
     threshold: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a pixel is ship; the model's own.")
     ] = None,
-    tile: Annotated[int, typer.Option(help="Side of a tile in pixels; changes memory and speed, never a result.")] = 768,
+    tile: Annotated[
+        int, typer.Option(help="Side of a tile in pixels; changes memory and speed, never a result.")
+    ] = 768,
     bands: Annotated[str | None, typer.Option(help="Bands for red, green, blue, e.g. 3,2,1.")] = None,
     gsd: Annotated[
         float | None, typer.Option(help="Metres a pixel of scenes that do not tell, such as plain JPEGs.")

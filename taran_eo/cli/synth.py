@@ -9,7 +9,6 @@ import typer
 from taran_eo.cli.console import parse_size
 
 
-
 def command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the scenes.")],
     scenes: Annotated[int, typer.Option(min=1, help="How many.")] = 3,

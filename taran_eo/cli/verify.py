@@ -40,8 +40,6 @@ def _model(folder: Path) -> tuple[str, list[str]]:
 
     model = Model.open(folder)
     findings = [
-        str(finding)
-        for name in ENGINES
-        for finding in replay(model, open_engine(name, model.graph, threads=1))
+        str(finding) for name in ENGINES for finding in replay(model, open_engine(name, model.graph, threads=1))
     ]
     return f"sums, and golden vectors on {', '.join(ENGINES)}", findings

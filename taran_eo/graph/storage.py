@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import numpy as safetensors_numpy
 
 from taran_eo.errors import CorruptDataError, TaranError
 from taran_eo.graph.graph import Graph
@@ -19,7 +19,7 @@ def save(graph: Graph, path: Path) -> None:
     the graph's digest, a space, and the program as JSON.
     """
     program, arrays = graph.program()
-    save_file(arrays, path, metadata={HEADER: f"{graph.digest} {program}"})
+    path.write_bytes(safetensors_numpy.save(arrays, metadata={HEADER: f"{graph.digest} {program}"}))
 
 
 def load(path: Path) -> Graph:

@@ -7,6 +7,7 @@ is inside the graph. A `Mask` holds classes on the grid and is written in the sc
 
 from taran_eo.imagery.contract import Contract
 from taran_eo.imagery.jpeg import read_jpeg
+from taran_eo.imagery.labels import LabelledImage, read_labels
 from taran_eo.imagery.mask import NODATA, SEA, SHIP, Mask
 from taran_eo.imagery.radiometry import Stretch
 from taran_eo.imagery.rle import coco_decode, coco_encode, kaggle_decode, kaggle_encode
@@ -21,6 +22,7 @@ __all__ = [
     "SHIP",
     "SUFFIXES",
     "Contract",
+    "LabelledImage",
     "Mask",
     "MaskWriter",
     "RasterWriter",
@@ -38,6 +40,7 @@ __all__ = [
     "kaggle_encode",
     "open_scene",
     "read_jpeg",
+    "read_labels",
     "read_mask",
     "synthesize",
     "write_mask",

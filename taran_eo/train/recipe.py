@@ -101,6 +101,36 @@ class Quantization(Settings):
     calibration: int = Field(16, ge=1)
 
 
+class Held(Settings):
+    """A `[[held_out]]` table: labelled images that are only ever scored, never trained or tuned on.
+
+    Attributes:
+        name: What the set is called in the results.
+        images: Folder of the images.
+        masks: CSV of their masks.
+    """
+
+    name: str
+    images: Path
+    masks: Path
+
+
+class Publication(Settings):
+    """The `[publication]` table: the model folder that a quantized run writes.
+
+    Attributes:
+        folder: Where the model goes.
+        version: Its version.
+        golden: Seed of the synthetic scene that the golden vectors are cut from.
+        notes: What the card says of data and known failures, in Markdown.
+    """
+
+    folder: Path
+    version: str
+    golden: int = 1
+    notes: str = ""
+
+
 class Recipe(Settings):
     """A whole training run.
 
@@ -118,3 +148,5 @@ class Recipe(Settings):
     augmentation: Augmentation = Augmentation()
     schedule: Schedule = Schedule()
     quantization: Quantization | None = None
+    held_out: tuple[Held, ...] = ()
+    publication: Publication | None = None

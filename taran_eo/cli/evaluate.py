@@ -1,0 +1,72 @@
+"""``taran-eo evaluate``: scores on labelled imagery, each with its interval."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from taran_eo.cli.console import on_terminal, print_json, print_table
+
+
+def command(
+    images: Annotated[Path, typer.Option(help="Folder of images.")],
+    masks: Annotated[Path, typer.Option(help="CSV with ImageId, EncodedPixels and optionally width, height.")],
+    model: Annotated[
+        Path | None, typer.Option(help="Model folder; the one that comes with taran_eo if left out.")
+    ] = None,
+    engine: Annotated[
+        Literal["auto", "reference", "onnxruntime"], typer.Option(help="What computes; the results are the same.")
+    ] = "auto",
+    threshold: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a pixel is ship; the model's own.")
+    ] = None,
+    gsd: Annotated[float | None, typer.Option(help="Metres a pixel of images that do not tell; the model's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a model on images with known ships: overlap, Kaggle F2, recall by length, false alarms.
+
+    Beside each score stands its 95 % bootstrap interval over the images, and beside F2 what an answer without any
+    ship would score.
+    """
+    import numpy as np
+
+    from taran_eo.engines import open_engine
+    from taran_eo.evaluation import evaluate
+    from taran_eo.imagery import read_labels
+    from taran_eo.model import Model
+    from taran_eo.onboard import Decision
+
+    opened = Model.open(model)
+    graph = opened.graph
+    decision = Decision.of(opened.threshold if threshold is None else threshold, graph.logit_scale)
+    runner = open_engine(engine, graph, threads=_cores())
+    labelled = read_labels(images, masks)
+    scores = evaluate(
+        labelled,
+        lambda pixels: runner.run(pixels)[0] >= decision.threshold,
+        opened.contract,
+        halo=graph.halo,
+        alignment=graph.alignment,
+        rng=np.random.default_rng(seed),
+        gsd_m=gsd,
+        progress=(lambda done: typer.echo(f"\r{done} of {len(labelled)}", nl=False, err=True))
+        if on_terminal()
+        else None,
+    ).to_dict()
+    if on_terminal():
+        typer.echo("\r", nl=False, err=True)
+    if as_json:
+        print_json({"model": opened.name, "digest": graph.digest, **scores})
+    else:
+        print_table({name: _rounded(value) for name, value in scores.items() if not name.endswith("_ci")})
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _rounded(value: object) -> object:
+    return f"{value:.4f}" if isinstance(value, float) else value

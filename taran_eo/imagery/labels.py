@@ -1,0 +1,94 @@
+"""Labelled imagery: the competition's mask table, one row a ship in run lengths, beside a folder of images."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taran_eo.errors import ConfigError
+from taran_eo.imagery.jpeg import read_jpeg
+from taran_eo.imagery.rle import kaggle_decode
+
+AIRBUS_TILE = 768
+"""Rows and columns of a competition tile, for tables without ``width`` and ``height``."""
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image file and the run-length text of each ship in it; nothing is read before it is asked for.
+
+    Attributes:
+        path: Image file.
+        rows: Rows of the masks.
+        cols: Columns of the masks.
+        ships: Run-length text of each ship; empty for an image without ships.
+    """
+
+    path: Path
+    rows: int
+    cols: int
+    ships: tuple[str, ...]
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The image of a JPEG file, ``uint8[rows, cols, 3]``."""
+        return read_jpeg(self.path)
+
+    def masks(self) -> list[NDArray[np.bool_]]:
+        """One mask a ship, ``bool[rows, cols]``."""
+        return [kaggle_decode(text, self.rows, self.cols) for text in self.ships]
+
+    def mask(self) -> NDArray[np.bool_]:
+        """All ships together, ``bool[rows, cols]``."""
+        union = np.zeros((self.rows, self.cols), dtype=bool)
+        for mask in self.masks():
+            union |= mask
+        return union
+
+
+def read_labels(images: Path, masks: Path, labels: Sequence[str] = ()) -> list[LabelledImage]:
+    """Read a mask file of the competition's form, one row a ship, empty text for no ship.
+
+    Args:
+        images: Folder of the images.
+        masks: CSV with ``ImageId, EncodedPixels`` and optionally ``width, height, label``.
+        labels: Keep only rows with these labels; empty keeps all.
+
+    Returns:
+        The images of the file that are in the folder, sorted by name.
+
+    Raises:
+        ConfigError: The folder or file is missing, has other columns, or they share no image.
+    """
+    if not masks.is_file():
+        raise ConfigError(f"There is no mask file {masks}", remedy="Point `masks` at the CSV", path=masks)
+    ships: dict[str, list[str]] = defaultdict(list)
+    sizes: dict[str, tuple[int, int]] = {}
+    with masks.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if not {"ImageId", "EncodedPixels"} <= set(reader.fieldnames or ()):
+            raise ConfigError(
+                f"{masks} has the columns {reader.fieldnames}",
+                remedy="It must have ImageId and EncodedPixels, as the competition distributes it",
+                path=masks,
+            )
+        for row in reader:
+            if labels and row.get("label") not in labels:
+                continue
+            name = row["ImageId"]
+            sizes[name] = (int(row.get("height") or AIRBUS_TILE), int(row.get("width") or AIRBUS_TILE))
+            ships[name] += [row["EncodedPixels"]] if row["EncodedPixels"] else []
+    if not images.is_dir():
+        raise ConfigError(f"There is no folder {images}", remedy="Point `images` at the images", path=images)
+    present = {path.name for path in images.iterdir()}
+    found = [
+        LabelledImage(images / name, *sizes[name], tuple(ships[name])) for name in sorted(sizes) if name in present
+    ]
+    if not found:
+        raise ConfigError(
+            f"No image named in {masks} is in {images}", remedy="Point `images` at their folder", path=images
+        )
+    return found

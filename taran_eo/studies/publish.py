@@ -1,0 +1,128 @@
+"""From a trained integer graph to the model folder that people fly: card, golden vectors, checksums."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taran_eo.graph import Conv, Graph
+from taran_eo.imagery import Contract, synthesize
+from taran_eo.metrics import Scores
+from taran_eo.model import Model, save
+
+CONTRACT = Contract(bands=("red", "green", "blue"))
+GOLDEN_SIZE = 128
+GOLDEN_TILES = 4
+
+
+def golden_pixels(seed: int) -> NDArray[np.uint8]:
+    """Tiles that exercise a graph: three of a synthetic scene, and one of noise that reaches every saturation.
+
+    Returns:
+        ``uint8[4, 3, 128, 128]``.
+    """
+    rng = np.random.default_rng(seed)
+    scene = synthesize(GOLDEN_SIZE, GOLDEN_SIZE * (GOLDEN_TILES - 1), rng=rng, ships=12, swath_edge=False)
+    tiles = np.split(scene.image.transpose(2, 0, 1), GOLDEN_TILES - 1, axis=2)
+    noise = rng.integers(0, 256, (3, GOLDEN_SIZE, GOLDEN_SIZE), dtype=np.uint8)
+    return np.stack([*tiles, noise])
+
+
+def publish(
+    folder: Path,
+    graph: Graph,
+    weights: Mapping[str, NDArray[Any]],
+    *,
+    version: str,
+    golden_seed: int,
+    scores: Mapping[str, Scores],
+    facts: Mapping[str, object],
+    notes: str,
+) -> Model:
+    """Write a model folder for a graph of one ship class.
+
+    Args:
+        folder: Where to; a model that is there is replaced.
+        graph: The integer program.
+        weights: The float master.
+        version: Version of the model.
+        golden_seed: Seed of the golden tiles.
+        scores: Scores on sets that the model was not trained on, by name of the set.
+        facts: Provenance, for the end of the card.
+        notes: Markdown between the tables and the provenance: data, known failures.
+    """
+    return save(
+        folder,
+        name=graph.name,
+        version=version,
+        task="ship segmentation",
+        graph=graph,
+        contract=CONTRACT,
+        classes=("sea", "ship"),
+        threshold=0.5,
+        golden_pixels=golden_pixels(golden_seed),
+        card=card(graph, version, scores, facts, notes),
+        weights=weights,
+        overwrite=True,
+    )
+
+
+def card(graph: Graph, version: str, scores: Mapping[str, Scores], facts: Mapping[str, object], notes: str) -> str:
+    """The model card in Markdown; every figure in it comes from `scores` and `graph`."""
+    convolutions = [op for op in graph.ops if isinstance(op, Conv)]
+    weights = sorted({str(op.weight_format) for op in convolutions})
+    activations = sorted({str(graph.tensors[op.target].format) for op in convolutions if op.requantize is not None})
+    lines = [
+        f"# {graph.name} {version}",
+        "",
+        "Segments ships in optical satellite imagery: 8-bit red, green, blue of 1.5 m in, one logit a pixel out.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| weights | {', '.join(weights)} |",
+        f"| activations | {', '.join(activations)} |",
+        f"| parameters | {sum(op.weights.size + op.bias.size for op in convolutions):,} |",
+        f"| multiplications a 768 x 768 tile | {graph.macs(768, 768) / 1e9:.1f} G |",
+        f"| reach of a pixel, halo of a tile | {graph.reach}, {graph.halo} pixels |",
+        f"| digest | `{graph.digest}` |",
+        "",
+        "## Scores",
+        "",
+        "With 95 % bootstrap intervals over the tiles. None of these tiles was trained or tuned on.",
+        "",
+        *_table(scores),
+        "",
+        notes.strip(),
+        "",
+        "## Provenance",
+        "",
+        "```json",
+        json.dumps(facts, indent=1, default=str),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(scores: Mapping[str, Scores]) -> list[str]:
+    plain = {name: score.to_dict() for name, score in scores.items()}
+    names = ["iou", "dice", "precision", "recall", "f2", "baseline_empty", "ship_recall", "false_alarms_per_km2"]
+    rows = [f"| | {' | '.join(plain)} |", f"| --- |{' --- |' * len(plain)}"]
+    for name in names:
+        cells = [_cell(values[name], values[f"{name}_ci"]) for values in plain.values()]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    sizes = [f"{values['tiles']}, {values['ships']}" for values in plain.values()]
+    rows.append(f"| tiles, ships | {' | '.join(sizes)} |")
+    for length in next(iter(plain.values()))["ship_recall_by_length_m"] if plain else ():
+        found = [values["ship_recall_by_length_m"][length] for values in plain.values()]
+        cells = [f"{entry['found']} of {entry['ships']}" for entry in found]
+        rows.append(f"| ships found, {length} m | {' | '.join(cells)} |")
+    return rows
+
+
+def _cell(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
