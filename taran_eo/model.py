@@ -25,7 +25,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from safetensors.numpy import save_file
+import safetensors.numpy
 
 from taran_eo import graph as graphs
 from taran_eo.config import Settings, load_toml
@@ -257,7 +257,8 @@ def save(
             logits = np.stack([graphs.run(graph, pixels) for pixels in golden_pixels])
             np.savez_compressed(fresh / _GOLDEN, pixels=golden_pixels, logits=logits)
             if weights is not None:
-                save_file({key: np.ascontiguousarray(value) for key, value in weights.items()}, fresh / _WEIGHTS)
+                arrays = {key: np.ascontiguousarray(value) for key, value in weights.items()}
+                (fresh / _WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
             sums = sha256_files(fresh, (path.name for path in fresh.iterdir()))
             lines = [f"{digest}  {file}\n" for file, digest in sums.items()]
             (fresh / _SUMS).write_text("".join(lines), encoding="utf-8")

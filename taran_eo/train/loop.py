@@ -18,7 +18,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from taran_eo.errors import ConfigError
-from taran_eo.provenance import sha256_config
 from taran_eo.train.augment import augment, paste
 from taran_eo.train.data import Crop, Pool, cut, pools
 from taran_eo.train.losses import SegmentationLoss
@@ -112,7 +111,7 @@ def train(
         The running average of the network over the run, on the CPU, in evaluation mode.
 
     Raises:
-        ConfigError: The checkpoint belongs to another recipe.
+        ConfigError: The checkpoint belongs to another recipe, or the loss is no longer finite.
     """
     schedule = recipe.schedule
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -136,6 +135,11 @@ def train(
             with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16"):
                 logits = network(pixels)
             loss, each = loss_of(logits.float(), truth)
+            if not torch.isfinite(loss):
+                raise ConfigError(
+                    f"The loss of {recipe.name!r} became {loss.item()} in step {step + 1}",
+                    remedy="Lower schedule.learning_rate; the last checkpoint is from before",
+                )
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -158,7 +162,7 @@ def train(
 def _save(folder: Path, recipe: Recipe, step: int, *parts: Any) -> None:  # noqa: ANN401 - torch modules and others
     network, average, optimizer, sampler = parts
     state = {
-        "recipe": sha256_config(recipe),
+        "recipe": recipe.digest(),
         "step": step,
         "network": network.state_dict(),
         "average": average.state_dict(),
@@ -177,7 +181,7 @@ def _restore(folder: Path, recipe: Recipe, *parts: Any) -> int:  # noqa: ANN401 
         return 0
     network, average, optimizer, sampler = parts
     state = torch.load(path, weights_only=True)
-    if state["recipe"] != sha256_config(recipe):
+    if state["recipe"] != recipe.digest():
         raise ConfigError(
             f"The checkpoint {path} was made by another recipe than {recipe.name!r} as it stands now",
             remedy="Restore the recipe, or train into another folder",

@@ -69,4 +69,8 @@ class SegmentationLoss(torch.nn.Module):
         positive_weight = self.positive_weight.to(logits.device)
         entropy = F.binary_cross_entropy_with_logits(logits, truth, pos_weight=positive_weight, reduction="none")
         each = entropy.mean(dim=(1, 2, 3))
-        return each.mean() + self.overlap_weight * self.overlap(logits, truth), each.detach()
+        loss = each.mean()
+        # Without a ship in the batch there is no overlap, and the gradient of 0**0.75 is not a number.
+        if truth.any():
+            loss = loss + self.overlap_weight * self.overlap(logits, truth)
+        return loss, each.detach()

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import safetensors.numpy
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from taran_eo.errors import ConfigError
 from taran_eo.formats import parse_format
@@ -41,8 +42,9 @@ class Trained:
         depth = self.network.shape.depth
         if self.graph is not None:
             return self.graph.halo, self.graph.alignment
-        # Two 3x3 convolutions a level down and up reach 7 * 2**depth - 5 pixels; the next aligned margin is this.
-        return 7 << depth, 1 << depth
+        # Two 3x3 convolutions a level, down and up, reach this far; the test holds it against the graph's own reach.
+        reach, alignment = (7 << depth) - 5, 1 << depth
+        return -(-reach // alignment) * alignment, alignment
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Ship or not ``bool[rows, cols]`` of a tile ``uint8[bands, rows, cols]``, by the float32 network."""
@@ -54,7 +56,9 @@ class Trained:
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """All parameters and statistics by name, as float32."""
         state = self.network.state_dict()
-        return {name: value.float().numpy() for name, value in state.items() if isinstance(value, torch.Tensor)}
+        tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+        # Channels-last tensors are written in the usual order.
+        return {name: np.ascontiguousarray(value.float().numpy()) for name, value in tensors.items()}
 
 
 def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], *, resume: bool) -> Trained:
@@ -76,7 +80,7 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     kept = train(network, recipe, folder, report, resume=resume)
     assert isinstance(kept, ThinUNet)  # noqa: S101 - quantization keeps the class
     trained = Trained(kept, None if recipe.quantization is None else lower(kept, recipe.name))
-    save_file({name: torch.from_numpy(value) for name, value in trained.weights().items()}, folder / WEIGHTS)
+    (folder / WEIGHTS).write_bytes(safetensors.numpy.save(trained.weights()))
     return trained
 
 

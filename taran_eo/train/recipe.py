@@ -7,6 +7,7 @@ from pydantic import Field
 
 from taran_eo.config import Settings
 from taran_eo.nn.thin_unet import ThinUNetShape
+from taran_eo.provenance import sha256_config
 
 
 class Network(Settings):
@@ -150,3 +151,7 @@ class Recipe(Settings):
     quantization: Quantization | None = None
     held_out: tuple[Held, ...] = ()
     publication: Publication | None = None
+
+    def digest(self) -> str:
+        """SHA-256 over all that decides the training; what is scored or published afterwards does not."""
+        return sha256_config(self.model_copy(update={"held_out": (), "publication": None}))

@@ -1,0 +1,187 @@
+"""The training loop: the same run whenever it is killed, and what is trained is what is lowered and published."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from taran_eo.cli import app
+from taran_eo.config import load_toml
+from taran_eo.engines import open_engine
+from taran_eo.errors import ConfigError
+from taran_eo.imagery import read_labels
+from taran_eo.model import Model, replay
+from taran_eo.train import Recipe, carry_out, loop
+from taran_eo.train.augment import paste
+from taran_eo.train.data import cut, pools
+from taran_eo.train.losses import SegmentationLoss
+from tests.train.labelled import QUANTIZED, RECIPE, write_tiles
+
+
+@pytest.fixture
+def recipe_file(tmp_path):
+    images, masks = write_tiles(tmp_path)
+    path = tmp_path / "small.toml"
+    path.write_text(RECIPE.format(images=images, masks=masks))
+    return path
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
+    recipe = load_toml(recipe_file, Recipe)
+    whole = carry_out(recipe, tmp_path / "whole", lambda done: None, resume=True)
+
+    def kill(done):
+        if done.step == 5:  # one step after the checkpoint, whose work is lost
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        carry_out(recipe, tmp_path / "torn", kill, resume=True)
+    steps = []
+    resumed = carry_out(recipe, tmp_path / "torn", lambda done: steps.append(done.step), resume=True)
+    assert steps == [5, 6]
+    for name, value in whole.weights().items():
+        assert np.array_equal(value, resumed.weights()[name]), name
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(recipe_file, tmp_path):
+    carry_out(load_toml(recipe_file, Recipe, ["schedule.steps=1"]), tmp_path / "run", lambda done: None, resume=True)
+    with pytest.raises(ConfigError, match="another recipe"):
+        carry_out(load_toml(recipe_file, Recipe, ["seed=4"]), tmp_path / "run", lambda done: None, resume=True)
+
+
+def test_from_recipe_to_a_model_that_every_engine_replays(recipe_file, tmp_path):
+    runner = CliRunner()
+    done = runner.invoke(app, ["train", str(recipe_file), "-o", str(tmp_path / "float")])
+    assert done.exit_code == 0, done.output
+    quantized = tmp_path / "quantized.toml"
+    labelled = {"images": tmp_path / "train_v2", "masks": tmp_path / "train_ship_segmentations_v2.csv"}
+    more = QUANTIZED.format(start=tmp_path / "float" / "weights.safetensors", folder=tmp_path / "model", **labelled)
+    quantized.write_text(recipe_file.read_text().replace('"small"', '"small_e2m3"') + more)
+    done = runner.invoke(app, ["train", str(quantized), "-o", str(tmp_path / "run"), "--set", "schedule.steps=2"])
+    assert done.exit_code == 0, done.output
+    model = Model.open(tmp_path / "model")
+    assert not replay(model, open_engine("onnxruntime", model.graph, threads=1))
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["scores"]["here"]["tiles"] == 6 and result["provenance"]["seed"] == 3
+    # The figures of the run are those of the published integers.
+    where = ["--images", str(labelled["images"]), "--masks", str(labelled["masks"])]
+    done = runner.invoke(app, ["evaluate", *where, "--model", str(tmp_path / "model"), "--json"])
+    assert json.loads(done.stdout)["iou"] == result["scores"]["here"]["iou"]
+    assert "| iou |" in (tmp_path / "model" / "CARD.md").read_text()
+
+
+def test_margins_of_a_float_network_are_those_of_its_graph(recipe_file, tmp_path):
+    trained = carry_out(
+        load_toml(recipe_file, Recipe, ["schedule.steps=1"]), tmp_path / "r", lambda done: None, resume=True
+    )
+    quantized = tmp_path / "quantized.toml"
+    start = tmp_path / "r" / "weights.safetensors"
+    quantized.write_text(recipe_file.read_text() + f'[quantization]\nstart = "{start}"\ncalibration = 1\n')
+    lowered = carry_out(
+        load_toml(quantized, Recipe, ["schedule.steps=1"]), tmp_path / "q", lambda done: None, resume=True
+    )
+    assert lowered.graph is not None and lowered.margins() == trained.margins()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    logits = open_engine("auto", lowered.graph, threads=1).run(pixels)
+    assert np.array_equal(lowered.predict(pixels), logits[0] >= 0)
+
+
+def test_crops_hold_what_they_are_drawn_for(recipe_file, tmp_path):
+    found = pools(load_toml(recipe_file, Recipe).source)
+    rng = np.random.default_rng(0)
+    for pool in found:
+        for image in pool.images:
+            pixels, mask = cut(image, 48, rng, on_ship=pool.on_ships)
+            assert pixels.shape == (48, 48, 3) and mask.shape == (48, 48)
+            assert mask.any() == pool.on_ships
+    small, mask = cut(found[0].images[0], 128, rng, on_ship=True)  # larger than the image: reflected
+    assert small.shape == (128, 128, 3) and mask.any()
+
+
+def test_a_batch_depends_on_nothing_but_its_step(recipe_file):
+    recipe = load_toml(recipe_file, Recipe)
+    one, other = (loop.Sampler(recipe, pools(recipe.source)) for _ in range(2))
+    one.batch(0)
+    for first, second in zip(one.batch(7), other.batch(7), strict=True):
+        assert np.array_equal(first.pixels, second.pixels) and np.array_equal(first.mask, second.mask)
+
+
+def test_empty_images_that_raised_alarms_come_more_often(recipe_file):
+    recipe = load_toml(recipe_file, Recipe)
+    sampler = loop.Sampler(recipe, pools(recipe.source))
+    empty = next(number for number, pool in enumerate(sampler.pools) if not pool.on_ships)
+    crop = loop.Crop(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool), empty, 1)
+    for _ in range(20):
+        sampler.learn([crop], [0.5])
+    draws = [sampler.pools[empty].draw(np.random.default_rng(seed)) for seed in range(300)]
+    assert draws.count(1) > 0.7 * len(draws)
+
+
+def test_pasted_ships_appear_with_their_mask_on_calm_water_only():
+    rng = np.random.default_rng(0)
+    calm = np.full((40, 40, 3), 60, np.uint8)
+    donor, ship = calm + 20, np.zeros((40, 40), bool)
+    ship[10:20, 15:19] = True
+    donor[ship] = 220
+    pixels, mask = paste(calm, np.zeros((40, 40), bool), donor, ship, rng)
+    assert mask.sum() == ship.sum() and (pixels[mask].mean(axis=1) > 150).all()
+    far = ~mask & (np.abs(pixels.astype(int) - 60).max(axis=2) > 3)
+    assert far.sum() < 4 * ship.sum()
+    rough = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    assert paste(rough, np.zeros((40, 40), bool), donor, ship, rng)[1].sum() == 0
+
+
+def test_the_loss_against_its_formula(recipe_file):
+    schedule = load_toml(recipe_file, Recipe).schedule
+    logits = torch.tensor([[[[2.0, -1.0], [0.5, -3.0]]]])
+    truth = torch.tensor([[[[1.0, 0.0], [0.0, 1.0]]]])
+    loss, each = SegmentationLoss(schedule)(logits, truth)
+    p, t = torch.sigmoid(logits).flatten().double(), truth.flatten().double()
+    entropy = -(schedule.positive_weight * t * p.log() + (1 - t) * (1 - p).log()).mean()
+    hits, false, missed = (p * t).sum(), (p * (1 - t)).sum(), ((1 - p) * t).sum()
+    tversky = (1 - hits / (hits + 0.4 * false + 0.6 * missed)) ** 0.75
+    assert loss.item() == pytest.approx((entropy + tversky).item(), rel=1e-5)
+    assert each.item() == pytest.approx(entropy.item(), rel=1e-5)
+
+
+def test_a_batch_without_ships_has_a_gradient(recipe_file):
+    logits = torch.randn(2, 1, 4, 4, requires_grad=True)
+    SegmentationLoss(load_toml(recipe_file, Recipe).schedule)(logits, torch.zeros(2, 1, 4, 4))[0].backward()
+    assert logits.grad.isfinite().all() and (logits.grad > 0).all()
+
+
+def test_the_rate_rises_and_falls(recipe_file):
+    schedule = load_toml(recipe_file, Recipe, ["schedule.steps=100"]).schedule
+    rates = [loop.learning_rate(step, schedule) for step in range(100)]
+    assert max(rates) == rates[9] == pytest.approx(schedule.learning_rate)
+    assert rates[0] < rates[5] and rates[-1] < 0.02 * schedule.learning_rate
+
+
+def test_the_recipes_of_the_project_are_recipes(repository):
+    files = sorted((repository / "pipelines").glob("train_*.toml"))
+    assert [load_toml(file, Recipe).name for file in files] == [file.stem.removeprefix("train_") for file in files]
+
+
+def test_real_labels_are_read_as_they_are(shared_data):
+    airbus = shared_data / "airbus"
+    train = read_labels(airbus / "train", airbus / "masks.csv")
+    assert (len(train), sum(len(image.ships) for image in train)) == (97, 158)
+    assert sum(image.mask().sum() for image in train) / (97 * 768**2) == pytest.approx(0.0056, abs=5e-5)
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda i, m: m.unlink(), lambda i, m: m.write_text("a,b\n1,2\n"), lambda i, m: i.rename("x")]
+)
+def test_missing_labels_are_told(tmp_path, spoil, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images, masks = write_tiles(tmp_path, count=1)
+    spoil(images, masks)
+    with pytest.raises(ConfigError):
+        read_labels(images, masks)
