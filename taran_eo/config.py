@@ -30,6 +30,9 @@ M = TypeVar("M", bound=BaseModel)
 def load_toml(path: Path, model: type[M], overrides: Sequence[str] = ()) -> M:
     """Read a TOML file as a `model`.
 
+    A file may begin with ``extends = "other.toml"``, a path from its own folder: then it needs to say only what
+    differs.
+
     Args:
         path: The file.
         model: The pydantic model to fill; derive it from `Settings`.
@@ -42,6 +45,13 @@ def load_toml(path: Path, model: type[M], overrides: Sequence[str] = ()) -> M:
         ConfigError: Unreadable file, no TOML, unknown or missing key, or a value of the wrong kind; the
             message names the file, the key, the value and what to do.
     """
+    return parse(override(_read(path), overrides), model, source=str(path))
+
+
+def _read(path: Path, descendants: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The table of a file, over that of the file that it extends."""
+    if path in descendants:
+        raise ConfigError(f"{path} extends itself", remedy="Take `extends` out of one of the files", path=path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -58,7 +68,18 @@ def load_toml(path: Path, model: type[M], overrides: Sequence[str] = ()) -> M:
             remedy="Mend the line that the message names",
             path=path,
         ) from error
-    return parse(override(table, overrides), model, source=str(path))
+    parent = table.pop("extends", None)
+    return table if parent is None else _over(_read(path.parent / str(parent), (*descendants, path)), table)
+
+
+def _over(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are joined key by key; any other value of the child replaces the parent's."""
+    joined = dict(parent)
+    for key, value in child.items():
+        before = parent.get(key)
+        both = isinstance(before, Mapping) and isinstance(value, Mapping)
+        joined[key] = _over(before, value) if both else value  # type: ignore[arg-type]
+    return joined
 
 
 def parse(table: Mapping[str, Any], model: type[M], *, source: str) -> M:

@@ -23,9 +23,9 @@ from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import Field
-import safetensors.numpy
 
 from taran_eo import graph as graphs
 from taran_eo.config import Settings, load_toml

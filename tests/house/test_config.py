@@ -55,6 +55,14 @@ def test_faults_name_the_file_the_key_and_the_remedy(tmp_path: Path, text: str, 
     assert str(tmp_path / "recipe.toml") in str(caught.value)
 
 
+def test_a_file_says_only_what_differs_from_the_one_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "parent.toml").write_text("epochs = 3\n[optimizer]\nrate = 0.5\nbetas = [0.1, 0.2]\n")
+    recipe = load(tmp_path, 'extends = "parent.toml"\nepochs = 4\n[optimizer]\nbetas = [0.3, 0.4]\n')
+    assert recipe == Recipe(epochs=4, optimizer=Optimizer(rate=0.5, betas=(0.3, 0.4)))
+    with pytest.raises(ConfigError, match="extends itself"):
+        load(tmp_path, 'extends = "recipe.toml"\n')
+
+
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"{tmp_path / 'absent.toml'} cannot be read")):
         load_toml(tmp_path / "absent.toml", Recipe)
