@@ -34,13 +34,13 @@ def command(
 
     Leaves the log (CSV and TensorBoard), a checkpoint, the weights and result.json in the folder of the run.
     """
-    try:
-        import torch  # noqa: F401
-    except ModuleNotFoundError as error:
-        from taran_eo.errors import MissingExtraError
+    from importlib.util import find_spec
 
-        raise MissingExtraError.of("train,smp", "torch") from error
     from taran_eo.config import load_toml
+    from taran_eo.errors import MissingExtraError
+
+    if find_spec("torch") is None:
+        raise MissingExtraError.of("train,smp", "torch")
     from taran_eo.train import Recipe, carry_out
 
     recipe = load_toml(file, Recipe, changes or ())

@@ -54,7 +54,11 @@ def pools(sources: Sequence[Source]) -> list[Pool]:
     """The pools of a recipe, with images split into those with and those without ships."""
     found: list[Pool] = []
     for source in sources:
-        images = read_labels(source.images, source.masks, source.labels)
+        images = [
+            image
+            for image in read_labels(source.images, source.masks, source.labels)
+            if not any(image.path.match(pattern) for pattern in source.exclude)
+        ]
         for share, on_ships in ((source.ship_share, True), (source.empty_share, False)):
             chosen = [image for image in images if bool(image.ships) == on_ships]
             if share and chosen:

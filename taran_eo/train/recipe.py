@@ -29,6 +29,7 @@ class Source(Settings):
         images: Folder of the images that the CSV names, e.g. ``train_v2`` of the competition.
         masks: CSV with ``ImageId, EncodedPixels`` and optionally ``width, height, label`` (one row a ship).
         labels: Keep only rows with these labels; empty keeps all.
+        exclude: Patterns of file names to leave out, e.g. images that overlap a held-out one.
         ship_share: Relative share of training crops that are placed on a ship of this source.
         empty_share: Relative share of crops placed anywhere on its images without a ship.
         paste: Whether its ships may be cut out and pasted onto empty sea (their masks must be tight).
@@ -37,6 +38,7 @@ class Source(Settings):
     images: Path
     masks: Path
     labels: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     ship_share: float = Field(0.0, ge=0)
     empty_share: float = Field(0.0, ge=0)
     paste: bool = False

@@ -9,7 +9,7 @@ LAYERS = (
     {"formats", "imagery"},
     {"graph", "codec", "wire", "model", "metrics", "price", "c_runtime", "ships", "journal"},
     {"nn", "train", "export", "engines", "downlink", "hardware"},
-    {"onboard", "ground", "report", "security", "studies"},
+    {"evaluation", "onboard", "ground", "report", "security", "studies"},
     {"cli"},
 )
 SIBLINGS = {("model", "graph"), ("train", "nn"), ("engines", "export")}
