@@ -1,8 +1,14 @@
 """ONNX Runtime as an engine, on the exact program of `taran_eo.export`."""
 
+import os
+
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+# From 1.29 on its Linux builds report hashes of the model and the machine to their maker unless told not to, and
+# only the environment, before the first import, tells them in time. What flies here tells nobody.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime
 
 from taran_eo.export import to_onnx
 from taran_eo.graph import Graph, check_tile

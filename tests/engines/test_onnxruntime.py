@@ -1,5 +1,9 @@
 """ONNX Runtime gives the integers of the reference, on random networks of every route."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -75,3 +79,14 @@ def test_a_tile_that_does_not_fit_is_refused():
     engine = open_engine("auto", random_unet(np.random.default_rng(0)), threads=1)
     with pytest.raises(GraphError):
         engine.run(np.zeros((3, 5, 4), np.uint8))
+
+
+def test_nothing_is_reported_to_anyone(tmp_path):
+    # The runtime's telemetry keeps its queue and a device number under the home folder.
+    code = (
+        "import numpy as np; from taran_eo.engines import open_engine; from taran_eo.model import Model;"
+        "open_engine('onnxruntime', Model.open().graph, threads=1).run(np.zeros((3, 16, 16), np.uint8))"
+    )
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run([sys.executable, "-c", code], check=True, env=kept | {"HOME": str(tmp_path)})
+    assert list(tmp_path.rglob("*")) == []
