@@ -1,7 +1,7 @@
 """The on-board story in one screen: a scene goes in; its mask, its ships and its product come out."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from taran_eo import __version__
 from taran_eo.codec import Product, RunLength, pack
 from taran_eo.engines import Engine
-from taran_eo.errors import ModelError
+from taran_eo.errors import ContractError, ModelError
 from taran_eo.imagery.mask import NODATA, SEA, SHIP
 from taran_eo.imagery.scene import Scene
 from taran_eo.imagery.window import Tile
@@ -31,6 +31,9 @@ from taran_eo.onboard.outputs import (
     writing,
 )
 from taran_eo.ships import Component, Components, Ship, feature_collection, ships_of
+
+MOST_SHIPS = 100_000
+"""More are not ships; without a limit, memory would grow with the noise of a scene."""
 
 SOFTWARE = f"taran-eo {__version__}"
 
@@ -87,6 +90,7 @@ def process(
         ImageryError: The scene is damaged.
         ConfigError: The threshold or the tile size makes no sense.
         ModelError: The graph gives something else than one logit a pixel.
+        ContractError: There are more ships than any sea holds.
         OutputError: An output cannot be written.
     """
     codec = RunLength() if codec is None else codec
@@ -108,17 +112,16 @@ def process(
                 labels, scores = classify(tile, engine, decision)
                 writer.write(tile.core, labels)
                 blocks.append(codec.compress(labels) if (labels != SEA).any() else b"")
-                complete += components.feed(tile.core, labels == SHIP, scores)
+                _keep(complete, components.feed(tile.core, labels == SHIP, scores), min_ship_pixels)
                 if progress is not None:
                     progress(len(blocks))
-        complete += components.finish()
+        _keep(complete, components.finish(), min_ship_pixels)
         ships = ships_of(
             complete,
             score_unit=SCORE_UNIT,
             gsd_m=scene.gsd_m,
             crs=scene.crs,
             transform=scene.transform,
-            min_pixels=min_ship_pixels,
         )
         product = Product(
             scene=readable(name),
@@ -143,6 +146,21 @@ def process(
             with writing(file):
                 temporaries[file].write_bytes(content)
     return Outcome(files, product, ships, len(blocks), len(packed))
+
+
+def _keep(ships: list[Component], found: Iterable[Component], min_pixels: int) -> None:
+    """Add what is large enough to the ships of a scene.
+
+    Raises:
+        ContractError: There are more than any sea holds.
+    """
+    ships += (component for component in found if component.pixels >= min_pixels)
+    if len(ships) > MOST_SHIPS:
+        raise ContractError(
+            f"There seem to be more than {MOST_SHIPS:,} ships, as in noise or in imagery of another kind",
+            remedy="Look at the scene; a higher --threshold or --min-ship-pixels leaves out specks",
+            limit=MOST_SHIPS,
+        )
 
 
 def classify(tile: Tile, engine: Engine, decision: Decision) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:

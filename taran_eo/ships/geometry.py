@@ -122,7 +122,6 @@ def ships_of(
     gsd_m: float | None,
     crs: CRS | None,
     transform: Affine | None,
-    min_pixels: int = 1,
 ) -> tuple[Ship, ...]:
     """The ships that the components of a scene are, in the row-major order of their first pixels.
 
@@ -132,10 +131,8 @@ def ships_of(
         gsd_m: Ground sampling distance in metres, None where unknown.
         crs: Reference system of the scene, None without georeference.
         transform: From column and row to the reference system, None without georeference.
-        min_pixels: Smaller components are left out. 1, the default, leaves out none: the list tells what the
-            mask shows. The mask is never filtered.
     """
-    kept = sorted((each for each in components if each.pixels >= min_pixels), key=lambda each: each.first)
+    kept = sorted(components, key=lambda each: each.first)
     if not kept:
         return ()
     boxes = np.array([smallest_box(each.hull) for each in kept])

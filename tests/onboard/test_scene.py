@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from taran_eo import graph as graphs
 from taran_eo.codec import unpack
-from taran_eo.errors import ConfigError, ModelError, OutputError
+from taran_eo.errors import ConfigError, ContractError, ModelError, OutputError
 from taran_eo.imagery.scene import open_scene
 from taran_eo.onboard import Decision, process
+from taran_eo.onboard import scene as onboard_scene
 
 
 class Counting:
@@ -53,6 +54,20 @@ def test_the_result_does_not_depend_on_the_tiles(tmp_path, model, write_geotiff)
     for outcome in outcomes[1:]:
         np.testing.assert_array_equal(labels_of(outcome.files[0])[0], whole)
         assert outcome.ships == outcomes[0].ships
+
+
+def test_small_ships_are_left_out_of_the_list_only(tmp_path, model, write_geotiff):
+    scene = write_geotiff(tmp_path / "a.tif")
+    all_ships, large = (done(scene, model, tmp_path / str(n), min_ship_pixels=n)[0] for n in (1, 200))
+    assert large.ships == tuple(ship for ship in all_ships.ships if ship.pixels >= 200) != all_ships.ships
+    np.testing.assert_array_equal(labels_of(large.files[0])[0], labels_of(all_ships.files[0])[0])
+
+
+def test_noise_is_refused_before_it_fills_the_memory(tmp_path, model, write_jpeg, monkeypatch):
+    monkeypatch.setattr(onboard_scene, "MOST_SHIPS", 3)
+    with pytest.raises(ContractError, match="min-ship-pixels"):
+        done(write_jpeg(tmp_path / "a.jpg"), model, tmp_path / "out", tile_size=32)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_mask_ships_and_product_agree(tmp_path, model, write_geotiff):

@@ -188,12 +188,3 @@ def test_geojson_is_as_the_standard_wants_it():
     ship = only_ship(drawn(100, 100, 50, 50, 40, 10, 90), crs=crs, transform=transform)
     (feature,) = feature_collection([ship], crs, transform)["features"]
     assert feature["geometry"]["type"] == "Point"  # its box would cross the antimeridian
-
-
-def test_small_ships_are_left_out_only_when_asked_for():
-    ship = np.zeros((10, 10), bool)
-    ship[1, 1], ship[5:8, 5:8] = True, True
-    found = stream(ship, np.zeros(ship.shape, np.uint16), 4, 4)
-    place = {"score_unit": 1.0, "gsd_m": None, "crs": None, "transform": None}
-    assert [each.pixels for each in ships_of(found, **place)] == [1, 9]
-    assert [each.pixels for each in ships_of(found, min_pixels=2, **place)] == [9]
