@@ -50,7 +50,7 @@ def load_toml(path: Path, model: type[M], overrides: Sequence[str] = ()) -> M:
 
 def _read(path: Path, descendants: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The table of a file, over that of the file that it extends."""
-    if path in descendants:
+    if path.resolve() in descendants:
         raise ConfigError(f"{path} extends itself", remedy="Take `extends` out of one of the files", path=path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -62,14 +62,14 @@ def _read(path: Path, descendants: tuple[Path, ...] = ()) -> dict[str, Any]:
         ) from error
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits, brackets without end
         raise ConfigError(
             f"{path} is not TOML: {error}",
             remedy="Mend the line that the message names",
             path=path,
         ) from error
     parent = table.pop("extends", None)
-    return table if parent is None else _over(_read(path.parent / str(parent), (*descendants, path)), table)
+    return table if parent is None else _over(_read(path.parent / str(parent), (*descendants, path.resolve())), table)
 
 
 def _over(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ disk before the next scene is counted. The last line may be torn when the power 
 other bad line means that the file was changed, and is an error.
 """
 
+import fcntl
 import json
 import os
 import zlib
@@ -181,7 +182,8 @@ class Journal:
         identity: What must be equal for results to belong together, as plain JSON values.
 
     Raises:
-        OutputError: The folder cannot be written, or holds the results of a run with another identity.
+        OutputError: The folder cannot be written, another run writes to it, or it holds the results of a run with
+            another identity.
         CorruptDataError: The journal in the folder was changed.
     """
 
@@ -189,18 +191,17 @@ class Journal:
         self.path = folder / NAME
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._failed(error) from error
-        self.history = read(folder)
-        self._refuse_other(dict(identity))
-        try:
             self._file = self.path.open("ab", buffering=0)
-            self._file.truncate(self.history.length)
-            sync_folder(folder)
         except OSError as error:
             raise self._failed(error) from error
-        if self.history.identity is None:
-            self._append({"kind": "run", "identity": dict(identity)})
+        try:
+            self._lock()
+            self.history = read(folder)
+            self._refuse_other(dict(identity))
+            self._begin(dict(identity))
+        except BaseException:
+            self._file.close()
+            raise
 
     def finish(self, scene: Finished) -> None:
         """Record a finished scene, durably.
@@ -225,6 +226,28 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+    def _lock(self) -> None:
+        """Keep other runs out until the file is closed; the system does that even for a killed process."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"Another run is writing to {self.path.parent}",
+                remedy="Wait for its end, or choose another output folder",
+                path=self.path.parent,
+            ) from error
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _begin(self, identity: dict[str, JsonValue]) -> None:
+        try:
+            self._file.truncate(self.history.length)
+            sync_folder(self.path.parent)
+        except OSError as error:
+            raise self._failed(error) from error
+        if self.history.identity is None:
+            self._append({"kind": "run", "identity": identity})
 
     def _append(self, entry: dict[str, Any]) -> None:
         line = _line(entry)

@@ -16,6 +16,7 @@ Nothing of a folder is used before every byte of it has been checked.
 
 import json
 import tempfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,10 +173,8 @@ class Model:
         try:
             with np.load(path, allow_pickle=False) as file:
                 pixels, logits = file["pixels"], file["logits"]
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise ModelError(
-                f"{path} is not a file of golden vectors: {error}", remedy=_COPY_AGAIN, path=path
-            ) from error
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+            raise ModelError(f"{path} is not a file of golden vectors", remedy=_COPY_AGAIN, path=path) from error
         fits = (
             pixels.dtype == np.uint8
             and logits.dtype == np.int32
@@ -356,8 +355,10 @@ def _read_sums(path: Path) -> dict[str, str]:
     try:
         # Not splitlines, which would take a line feed with one flipped bit for a line break all the same.
         lines = path.read_bytes().decode("ascii").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} cannot be read: {error}", remedy=_COPY_AGAIN, path=path) from error
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}", remedy=_COPY_AGAIN, path=path) from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path} was altered: it holds more than ASCII", remedy=_COPY_AGAIN, path=path) from error
     sums = {}
     for line in lines:
         digest, gap, name = line[:64], line[64:66], line[66:]

@@ -52,6 +52,3 @@ def main() -> None:
     except TaranError as error:
         complain(str(error))
         sys.exit(1)
-    except KeyboardInterrupt:
-        complain("Interrupted. What was finished is kept; --resume goes on from there")
-        sys.exit(130)

@@ -9,7 +9,12 @@ import typer
 
 def complain(message: str) -> None:
     """Tell a fault on standard error."""
-    typer.echo(f"taran-eo: {message}", err=True)
+    typer.echo(f"taran-eo: {_printable(message)}", err=True)
+
+
+def tell(message: str) -> None:
+    """Print a line of the result."""
+    typer.echo(_printable(message))
 
 
 def print_json(content: Mapping[str, object]) -> None:
@@ -21,7 +26,12 @@ def print_table(rows: Mapping[str, object]) -> None:
     """Print names and values in two columns."""
     width = max(map(len, rows), default=0)
     for name, value in rows.items():
-        typer.echo(f"{name:<{width}}  {value}")
+        tell(f"{name:<{width}}  {value}")
+
+
+def _printable(text: str) -> str:
+    """One line that any terminal can show: names of files may hold line breaks, colours, or no text at all."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def on_terminal() -> bool:
@@ -35,10 +45,12 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         typer.BadParameter: It is something else.
     """
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"{text!r} is not ROWSxCOLS, e.g. 1024x2048")
-    return int(parts[0]), int(parts[1])
+    try:
+        rows, cols = _counts(text.lower().split("x"))
+    except ValueError as error:
+        message = f"{text[:40]!r} is not ROWSxCOLS, e.g. 1024x2048"
+        raise typer.BadParameter(message, param_hint="--size") from error
+    return rows, cols
 
 
 def parse_bands(text: str | None) -> tuple[int, ...] | None:
@@ -49,7 +61,16 @@ def parse_bands(text: str | None) -> tuple[int, ...] | None:
     """
     if text is None:
         return None
-    parts = text.split(",")
-    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"{text!r} is not a list of band numbers from 1 on, e.g. 3,2,1")
-    return tuple(int(part) for part in parts)
+    try:
+        return _counts(text.split(","))
+    except ValueError as error:
+        message = f"{text[:40]!r} is not a list of band numbers from 1 on, e.g. 3,2,1"
+        raise typer.BadParameter(message, param_hint="--bands") from error
+
+
+def _counts(texts: list[str]) -> tuple[int, ...]:
+    """Numbers from 1 on; raises `ValueError`."""
+    numbers = tuple(map(int, texts))
+    if min(numbers) < 1:
+        raise ValueError(numbers)
+    return numbers

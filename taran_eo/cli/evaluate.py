@@ -9,10 +9,14 @@ from taran_eo.cli.console import on_terminal, print_json, print_table
 
 
 def command(
-    images: Annotated[Path, typer.Option(help="Folder of images.")],
-    masks: Annotated[Path, typer.Option(help="CSV with ImageId, EncodedPixels and optionally width, height.")],
+    images: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of images.")],
+    masks: Annotated[
+        Path,
+        typer.Option(exists=True, dir_okay=False, help="CSV with ImageId, EncodedPixels and optionally width, height."),
+    ],
     model: Annotated[
-        Path | None, typer.Option(help="Model folder; the one that comes with taran_eo if left out.")
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Model folder; the one that comes with taran_eo if left out."),
     ] = None,
     engine: Annotated[
         Literal["auto", "reference", "onnxruntime"], typer.Option(help="What computes; the results are the same.")
@@ -21,7 +25,7 @@ def command(
         float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a pixel is ship; the model's own.")
     ] = None,
     gsd: Annotated[float | None, typer.Option(help="Metres a pixel of images that do not tell; the model's.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a model on images with known ships: overlap, Kaggle F2, recall by length, false alarms.

@@ -1,7 +1,7 @@
 """``taran-eo inspect``: what a model, a product or a scene holds."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,11 +10,13 @@ from taran_eo.cli.console import print_json, print_table
 
 def command(
     path: Annotated[
-        Path | None, typer.Argument(help="A model folder, a .product file or an image; the default model if left out.")
+        Path | None,
+        typer.Argument(exists=True, help="A model folder, a .product file or an image; the default model if left out."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what is in a model folder, in a downlink product, or in an image file."""
+    content: dict[str, Any]
     if path is not None and path.suffix == ".product":
         content = _product(path)
     elif path is None or path.is_dir():
@@ -24,7 +26,7 @@ def command(
     if as_json:
         print_json(content)
     else:
-        print_table(content)
+        print_table({name: len(value) if name == "ships" else value for name, value in content.items()})
 
 
 def _model(path: Path | None) -> dict[str, object]:
@@ -61,18 +63,22 @@ def _product(path: Path) -> dict[str, object]:
     from dataclasses import asdict
 
     from taran_eo.codec import unpack
-    from taran_eo.errors import ImageryError
+    from taran_eo.errors import CorruptDataError
 
     try:
         data = path.read_bytes()
+        content = asdict(unpack(data))
     except OSError as error:
-        raise ImageryError(f"{path} cannot be read: {error.strerror}", remedy="Check the path") from error
-    content = asdict(unpack(data))
+        raise CorruptDataError(f"{path} cannot be read: {error.strerror}", remedy="Check the file") from error
+    except CorruptDataError as error:
+        raise CorruptDataError(f"{path} is damaged: {error.what}", remedy=error.remedy) from error
     blocks = content.pop("blocks")
     return {"bytes": len(data), **content, "tiles": len(blocks), "tiles_with_ships": sum(map(bool, blocks))}
 
 
 def _scene(path: Path) -> dict[str, object]:
+    from dataclasses import asdict
+
     from taran_eo.imagery import open_scene
     from taran_eo.model import Model
 
@@ -83,7 +89,7 @@ def _scene(path: Path) -> dict[str, object]:
             "cols": scene.cols,
             "crs": scene.crs,
             "gsd_m": scene.gsd_m,
-            "stretch": scene.stretch,
+            "stretch": None if scene.stretch is None else asdict(scene.stretch),
             "raw_bytes": scene.raw_bytes,
             "warnings": list(scene.warnings),
         }

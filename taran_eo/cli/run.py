@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 
 def command(
-    imagery: Annotated[list[Path], typer.Argument(help="Image files, or folders that are searched for them.")],
+    imagery: Annotated[
+        list[Path], typer.Argument(exists=True, help="Image files, or folders that are searched for them.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks, ships and products.")],
     model: Annotated[
-        Path | None, typer.Option(help="Model folder; the one that comes with taran_eo if left out.")
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Model folder; the one that comes with taran_eo if left out."),
     ] = None,
     engine: Annotated[
         Literal["auto", "reference", "onnxruntime"], typer.Option(help="What computes; the results are the same.")
@@ -56,26 +59,31 @@ def command(
         resample=resample,
         min_ship_pixels=min_ship_pixels,
     )
-    with _watch(shown=on_terminal() and not quiet) as progress:
-        summary = onboard.run(
-            imagery,
-            output,
-            Model.open(model),
-            engine=engine,
-            options=options,
-            jobs=jobs,
-            resume=resume,
-            on_error=on_error,
-            progress=progress,
-        )
+    try:
+        with _watch(shown=on_terminal() and not quiet) as progress:
+            summary = onboard.run(
+                imagery,
+                output,
+                Model.open(model),
+                engine=engine,
+                options=options,
+                jobs=jobs,
+                resume=resume,
+                on_error=on_error,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        complain("Interrupted. What was finished is kept; --resume goes on from there")
+        raise typer.Exit(130) from None
     if as_json:
         print_json(summary.to_dict())
-    elif not quiet:
-        for warning in summary.warnings:
+    else:
+        for warning in () if quiet else summary.warnings:
             complain(warning)
         for skipped in summary.skipped:
-            complain(f"skipped {skipped.file}: {skipped.reason}")
-        print_table(_told(summary, output))
+            complain(f"skipped {skipped.reason}")
+        if not quiet:
+            print_table(_told(summary, output))
     if summary.skipped:
         raise typer.Exit(1)
 

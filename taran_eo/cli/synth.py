@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from taran_eo.cli.console import parse_size
+from taran_eo.cli.console import parse_size, tell
 
 
 def command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the scenes.")],
     scenes: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
     size: Annotated[str, typer.Option(help="Rows and columns of a scene, ROWSxCOLS.")] = "1536x1536",
-    seed: Annotated[int, typer.Option(help="The same seed makes the same scenes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same scenes.")] = 0,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing.")] = False,
 ) -> None:
     """Make georeferenced scenes of sea, coast, clouds and ships, with the true masks in masks.csv.
@@ -25,37 +25,34 @@ def command(
     from affine import Affine
     from rasterio.crs import CRS
 
-    from taran_eo.errors import OutputError
-    from taran_eo.imagery import write_synthetic_scene
+    from taran_eo.imagery import MASK_SUFFIX, write_synthetic_scene
+    from taran_eo.onboard.outputs import together, writing
 
     rows, cols = parse_size(size)
-    truth = output / "truth"
-    try:
+    truth, masks = output / "truth", output / "masks.csv"
+    with writing(truth):
         truth.mkdir(parents=True, exist_ok=True)
-        with (output / "masks.csv").open("w", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(["ImageId", "EncodedPixels", "width", "height", "length_m", "width_m", "heading_deg"])
-            for number in range(scenes):
-                # Side by side in the Gulf of Lion, so that they can be looked at together.
-                transform = Affine.translation(500_000 + number * cols * 1.5, 4_750_000) @ Affine.scale(1.5, -1.5)
-                name = f"scene_{number:03d}.tif"
-                ships = write_synthetic_scene(
-                    output / name,
-                    rows,
-                    cols,
-                    rng=np.random.default_rng([seed, number]),
-                    crs=CRS.from_epsg(32631),
-                    transform=transform,
-                    mask_path=truth / name,
-                )
-                for ship in ships:
-                    length, width, heading = f"{ship.length_m:.1f}", f"{ship.width_m:.1f}", f"{ship.heading_deg:.1f}"
-                    table.writerow([name, ship.kaggle(rows, cols), cols, rows, length, width, heading])
-                if not ships:
-                    table.writerow([name, "", cols, rows, "", "", ""])
-                if not quiet:
-                    typer.echo(f"{output / name}: {len(ships)} ships")
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"{output} cannot be written: {error.strerror}", remedy="Choose another folder") from error
+        masks.unlink(missing_ok=True)  # an older table would tell of scenes that are no more
+    with together(output, [masks]) as temporaries, writing(masks), temporaries[masks].open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["ImageId", "EncodedPixels", "width", "height", "length_m", "width_m", "heading_deg"])
+        for number in range(scenes):
+            # Side by side in the Gulf of Lion, so that they can be looked at together.
+            transform = Affine.translation(500_000 + number * cols * 1.5, 4_750_000) @ Affine.scale(1.5, -1.5)
+            scene = output / f"scene_{number:03d}.tif"
+            ships = write_synthetic_scene(
+                scene,
+                rows,
+                cols,
+                rng=np.random.default_rng([seed, number]),
+                crs=CRS.from_epsg(32631),
+                transform=transform,
+                mask_path=truth / f"{scene.stem}{MASK_SUFFIX}",
+            )
+            for ship in ships:
+                length, width, heading = f"{ship.length_m:.1f}", f"{ship.width_m:.1f}", f"{ship.heading_deg:.1f}"
+                table.writerow([scene.name, ship.kaggle(rows, cols), cols, rows, length, width, heading])
+            if not ships:
+                table.writerow([scene.name, "", cols, rows, "", "", ""])
+            if not quiet:
+                tell(f"{scene}: {len(ships)} ships")

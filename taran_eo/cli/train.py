@@ -19,7 +19,9 @@ EVERY = 200
 
 
 def command(
-    file: Annotated[Path, typer.Argument(help="The recipe, e.g. pipelines/train_thin_unet32.toml.")],
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="The recipe, e.g. pipelines/train_thin_unet32.toml.")
+    ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the run; runs/NAME if left out.")
     ] = None,

@@ -5,11 +5,14 @@ from typing import Annotated
 
 import typer
 
-from taran_eo.cli.console import complain, print_json
+from taran_eo.cli.console import complain, print_json, tell
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="An output folder of `taran-eo run`, or a model folder.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(exists=True, file_okay=False, help="An output folder of `taran-eo run`, or a model folder."),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check that every file is as it was written, and that masks, ship lists and products agree.
@@ -22,7 +25,7 @@ def command(
     else:
         for finding in findings:
             complain(finding)
-        typer.echo(f"{folder}: {checked}, {len(findings)} findings")
+        tell(f"{folder}: {checked}, {len(findings)} findings")
     if findings:
         raise typer.Exit(1)
 

@@ -8,7 +8,7 @@ is inside the graph. A `Mask` holds classes on the grid and is written in the sc
 from taran_eo.imagery.contract import Contract
 from taran_eo.imagery.jpeg import read_jpeg
 from taran_eo.imagery.labels import LabelledImage, read_labels
-from taran_eo.imagery.mask import NODATA, SEA, SHIP, Mask
+from taran_eo.imagery.mask import MASK_SUFFIX, NODATA, SEA, SHIP, Mask
 from taran_eo.imagery.radiometry import Stretch
 from taran_eo.imagery.rle import coco_decode, coco_encode, kaggle_decode, kaggle_encode
 from taran_eo.imagery.scene import SUFFIXES, Scene, find_scenes, open_scene
@@ -17,6 +17,7 @@ from taran_eo.imagery.window import Tile, Window, cover
 from taran_eo.imagery.writer import MaskWriter, RasterWriter, read_mask, write_mask
 
 __all__ = [
+    "MASK_SUFFIX",
     "NODATA",
     "SEA",
     "SHIP",

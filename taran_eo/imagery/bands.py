@@ -31,7 +31,7 @@ def choose_bands(path: Path, meanings: Sequence[str], wanted: tuple[int, ...] | 
     Args:
         path: The file, for messages.
         meanings: Colour interpretation of each band in the file, such as "red", "gray", "alpha", "undefined".
-        wanted: 1-based bands selected by the user, or None.
+        wanted: 1-based bands selected by the user, as many as `contract` accepts, or None.
         contract: The input contract.
 
     Raises:
@@ -50,10 +50,10 @@ def choose_bands(path: Path, meanings: Sequence[str], wanted: tuple[int, ...] | 
     if len(chosen) == 1:
         one = f"{path.name} has one band, repeated for {', '.join(contract.bands)}; expect a lower accuracy"
         return BandChoice(chosen, (one,) if need > 1 and wanted is None else ())
-    if len(chosen) < need or (wanted is not None and len(chosen) != need):
+    if len(chosen) < need:
         raise ContractError(
             f"{path} offers {len(chosen)} bands, and the model needs {need} ({', '.join(contract.bands)})",
-            remedy=f"Select {need} of its {len(meanings)} bands (or a single one, to be repeated)",
+            remedy="Name a single one of its bands, to be repeated",
             path=path,
             bands=chosen,
         )

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from taran_eo.errors import ContractError
+from taran_eo.errors import ConfigError, ContractError
+
+GSD_RANGE_M = 0.01, 10_000.0
+"""Metres a pixel from which to which a user is believed: a drone over a quay, a weather satellite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,26 @@ class Contract:
                     field=name,
                     value=value,
                 )
+
+    def check_request(self, bands: tuple[int, ...] | None, gsd_m: float | None) -> None:
+        """Refuse bands and a scale that no scene could be opened with; None leaves them to the scene.
+
+        Raises:
+            ConfigError: They make no sense.
+        """
+        if bands is not None and (len(bands) not in (1, len(self.bands)) or min(bands) < 1):
+            raise ConfigError(
+                f"The bands {','.join(map(str, bands))} cannot serve as {', '.join(self.bands)}",
+                remedy=f"Name {len(self.bands)} bands, counted from 1, or a single one to be repeated",
+                bands=bands,
+            )
+        finest_m, coarsest_m = GSD_RANGE_M
+        if gsd_m is not None and not finest_m <= gsd_m <= coarsest_m:
+            raise ConfigError(
+                f"A ground sampling distance of {gsd_m:g} m makes no sense",
+                remedy=f"Give metres a pixel, {finest_m:g} to {coarsest_m:g}",
+                gsd_m=gsd_m,
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """This contract as plain values, for a TOML or JSON file; `from_dict` is its inverse."""

@@ -1,6 +1,7 @@
 """What a file says it is, and whether it is safe to open: decided from its first bytes and its size."""
 
 from pathlib import Path
+from stat import S_ISREG
 from typing import Literal
 
 from taran_eo.errors import ImageryError
@@ -35,15 +36,25 @@ def sniff(path: Path) -> Kind:
     """The kind of image that a file begins like.
 
     Raises:
-        ImageryError: The file cannot be read, is empty, or begins like no image that we read.
+        ImageryError: The file cannot be read, is empty, or begins like no image that we read; or its name is one
+            that neither GDAL nor a journal can hold.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(16)
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ImageryError(f"{path} has a name that is not UTF-8", remedy="Rename the file", path=path) from error
+    head = None
+    try:
+        # A pipe would keep us waiting for what may never come, and cannot be read twice.
+        if S_ISREG(path.stat().st_mode):
+            with path.open("rb") as file:
+                head = file.read(16)
     except OSError as error:
         raise ImageryError(
             f"{path} cannot be read: {error.strerror}", remedy="Check the path and its permissions", path=path
         ) from error
+    if head is None:
+        raise ImageryError(f"{path} is no regular file", remedy="Give an image file", path=path)
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
             return kind

@@ -2,14 +2,14 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taran_eo.errors import ConfigError
+from taran_eo.errors import ConfigError, CorruptDataError
 from taran_eo.imagery.jpeg import read_jpeg
 from taran_eo.imagery.rle import kaggle_decode
 
@@ -38,8 +38,15 @@ class LabelledImage:
         return read_jpeg(self.path)
 
     def masks(self) -> list[NDArray[np.bool_]]:
-        """One mask a ship, ``bool[rows, cols]``."""
-        return [kaggle_decode(text, self.rows, self.cols) for text in self.ships]
+        """One mask a ship, ``bool[rows, cols]``.
+
+        Raises:
+            CorruptDataError: A text is no run length, or does not fit.
+        """
+        try:
+            return [kaggle_decode(text, self.rows, self.cols) for text in self.ships]
+        except CorruptDataError as error:
+            raise CorruptDataError(f"The masks of {self.path}: {error.what}", remedy=error.remedy) from error
 
     def mask(self) -> NDArray[np.bool_]:
         """All ships together, ``bool[rows, cols]``."""
@@ -61,26 +68,32 @@ def read_labels(images: Path, masks: Path, labels: Sequence[str] = ()) -> list[L
         The images of the file that are in the folder, sorted by name.
 
     Raises:
-        ConfigError: The folder or file is missing, has other columns, or they share no image.
+        ConfigError: The folder or file is missing or no table, has other columns, or they share no image.
     """
     if not masks.is_file():
         raise ConfigError(f"There is no mask file {masks}", remedy="Point `masks` at the CSV", path=masks)
     ships: dict[str, list[str]] = defaultdict(list)
     sizes: dict[str, tuple[int, int]] = {}
-    with masks.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"ImageId", "EncodedPixels"} <= set(reader.fieldnames or ()):
-            raise ConfigError(
-                f"{masks} has the columns {reader.fieldnames}",
-                remedy="It must have ImageId and EncodedPixels, as the competition distributes it",
-                path=masks,
-            )
-        for row in reader:
-            if labels and row.get("label") not in labels:
-                continue
-            name = row["ImageId"]
-            sizes[name] = (int(row.get("height") or AIRBUS_TILE), int(row.get("width") or AIRBUS_TILE))
-            ships[name] += [row["EncodedPixels"]] if row["EncodedPixels"] else []
+    try:
+        with masks.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if not {"ImageId", "EncodedPixels"} <= set(reader.fieldnames or ()):
+                raise ConfigError(
+                    f"{masks} has the columns {reader.fieldnames}",
+                    remedy="It must have ImageId and EncodedPixels, as the competition distributes it",
+                    path=masks,
+                )
+            for row in reader:
+                if labels and row.get("label") not in labels:
+                    continue
+                name = row["ImageId"]
+                where = f"{masks}, line {reader.line_num}"
+                sizes[name] = (_pixels(row, "height", where), _pixels(row, "width", where))
+                ships[name] += [row["EncodedPixels"]] if row["EncodedPixels"] else []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(
+            f"{masks} cannot be read as a table: {error}", remedy="Give a CSV in UTF-8, one row a ship", path=masks
+        ) from error
     if not images.is_dir():
         raise ConfigError(f"There is no folder {images}", remedy="Point `images` at the images", path=images)
     present = {path.name for path in images.iterdir()}
@@ -92,3 +105,14 @@ def read_labels(images: Path, masks: Path, labels: Sequence[str] = ()) -> list[L
             f"No image named in {masks} is in {images}", remedy="Point `images` at their folder", path=images
         )
     return found
+
+
+def _pixels(row: Mapping[str, str | None], column: str, where: str) -> int:
+    text = row.get(column)
+    if not text:
+        return AIRBUS_TILE
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0):
+        raise ConfigError(
+            f"{where}: the {column} of {row['ImageId']} is {text[:40]!r}", remedy="Give a whole number of pixels"
+        )
+    return int(text)

@@ -13,6 +13,9 @@ SEA = 0
 SHIP = 1
 NODATA = 255
 
+MASK_SUFFIX = ".mask.tif"
+"""Ending of the masks that we write: by it they are known, and not taken for imagery."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Mask:

@@ -46,6 +46,6 @@ class Stretch:
 
     def apply(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
         """Grey levels of deep values, in the shape given; values that are not numbers become 0."""
-        scaled = (values.astype(np.float64) - self.low) * (255.0 / (self.high - self.low))
-        # The clip comes before the cast: infinities and values far outside have no uint8.
-        return np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), 0.0, 255.0)).astype(np.uint8)
+        # The clip comes first: values far outside would overflow, and infinities have no uint8.
+        inside = np.clip(values.astype(np.float64), self.low, self.high) - self.low
+        return np.rint(np.nan_to_num(inside * (255.0 / (self.high - self.low)), nan=0.0)).astype(np.uint8)

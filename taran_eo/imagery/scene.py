@@ -1,7 +1,6 @@
 """All pixels of a scene, on demand: opened, checked against the contract, and cut into tiles."""
 
 from collections.abc import Iterator, Sequence
-from math import isfinite
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +13,7 @@ from rasterio.crs import CRS
 from taran_eo.errors import ContractError, ImageryError
 from taran_eo.imagery.contract import Contract
 from taran_eo.imagery.geodesy import pixel_steps_m
+from taran_eo.imagery.mask import MASK_SUFFIX
 from taran_eo.imagery.radiometry import Stretch
 from taran_eo.imagery.resampling import Grid
 from taran_eo.imagery.source import Source, open_source
@@ -137,11 +137,9 @@ def open_scene(
     Raises:
         ImageryError: The file cannot be read, is no image, is damaged, or is too large to open safely.
         ContractError: It cannot be brought to the contract.
+        ConfigError: `bands` or `gsd_m` makes no sense.
     """
-    if gsd_m is not None and not (isfinite(gsd_m) and gsd_m > 0):
-        raise ContractError(
-            f"A ground sampling distance of {gsd_m} m makes no sense", remedy="Give metres a pixel, above 0"
-        )
+    contract.check_request(bands, gsd_m)
     source = open_source(path, contract, bands)
     try:
         row_step_m, col_step_m, scale_m, notes = _scale(path, source, gsd_m)
@@ -182,7 +180,7 @@ def _scale(path: Path, source: Source, gsd_m: float | None) -> tuple[float, floa
 def _grid(path: Path, source: Source, row_factor: float, col_factor: float) -> Grid | None:
     if max(row_factor, col_factor) > _MOST_FINER:
         raise ContractError(
-            f"{path} would have to be made {max(row_factor, col_factor):.0f} times finer, "
+            f"{path} would have to be made {max(row_factor, col_factor):.3g} times finer, "
             f"more than {_MOST_FINER:.0f} times",
             remedy="Take imagery nearer to the model's ground sampling distance, or do not resample it",
             path=path,
@@ -201,7 +199,7 @@ def find_scenes(paths: Sequence[Path]) -> list[Path]:
 
     Args:
         paths: Files, kept whatever their ending, and folders, searched recursively for the endings in
-            `SUFFIXES` without regard to case; hidden files and folders are left out.
+            `SUFFIXES` without regard to case; hidden files and folders are left out, and masks that we wrote.
 
     Returns:
         Paths without duplicates, sorted.
@@ -216,6 +214,7 @@ def find_scenes(paths: Sequence[Path]) -> list[Path]:
                 file
                 for file in path.rglob("*")
                 if file.suffix.lower() in SUFFIXES
+                and not file.name.endswith(MASK_SUFFIX)
                 and not any(part.startswith(".") for part in file.relative_to(path).parts)
                 and file.is_file()
             ]

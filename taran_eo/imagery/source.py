@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any, Protocol
 from warnings import catch_warnings, simplefilter
@@ -30,6 +30,14 @@ Valid = NDArray[np.bool_]
 GDAL_CACHE_BYTES = 128 * 2**20
 """GDAL's default cache, a twentieth of the machine's memory, would break the promise of bounded memory."""
 
+_GDAL = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+    # Its short cut for whole images takes a PNG that is cut short for a good one, and memory for its pixels.
+    "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
+    # Threads of its own tell their errors on stderr; and how many cores we take is said by the user.
+    "GDAL_NUM_THREADS": "1",
+}
+
 _SAMPLE = 1024
 """Rows and columns, at most, of the decimated read that measures the stretch."""
 
@@ -37,10 +45,7 @@ _SAMPLE = 1024
 @contextmanager
 def gdal() -> Iterator[None]:
     """Set GDAL up: a bounded cache, no listing of folders, and errors as exceptions, not on stderr."""
-    with (
-        catch_warnings(),
-        rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"),
-    ):
+    with catch_warnings(), rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **_GDAL):
         simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
@@ -122,9 +127,10 @@ def _jpeg_georeference(path: Path) -> tuple[CRS | None, Any]:
 
 
 def _georeference(dataset: Any) -> tuple[CRS | None, Any]:  # noqa: ANN401 rasterio has no types
-    if dataset.crs is None or dataset.transform.is_identity or dataset.transform.is_degenerate:
+    transform = dataset.transform
+    if dataset.crs is None or transform.is_identity or transform.is_degenerate or not all(map(isfinite, transform)):
         return None, None
-    return dataset.crs, dataset.transform
+    return dataset.crs, transform
 
 
 class _RasterSource:

@@ -101,6 +101,23 @@ def cover(rows: int, cols: int, tile_size: int, halo: int, alignment: int) -> It
     Raises:
         ConfigError: The tile size or the halo is no multiple of the alignment.
     """
+    check_grid(tile_size, halo, alignment)
+    for row in range(0, rows, tile_size):
+        for col in range(0, cols, tile_size):
+            core = Window(row, col, tile_size, tile_size).clipped(rows, cols)
+            inside = Window(row, col, tile_size, tile_size).grown(halo).clipped(rows, cols)
+            yield (
+                core,
+                Window(inside.row, inside.col, _up(inside.rows, alignment), _up(inside.cols, alignment)),
+            )
+
+
+def check_grid(tile_size: int, halo: int, alignment: int) -> None:
+    """Refuse sizes that `cover` could not work with.
+
+    Raises:
+        ConfigError: The tile size or the halo is no multiple of the alignment.
+    """
     for name, value, least in (("tile size", tile_size, alignment), ("halo", halo, 0)):
         if value < least or value % alignment:
             below = max(least, value // alignment * alignment)
@@ -109,12 +126,4 @@ def cover(rows: int, cols: int, tile_size: int, halo: int, alignment: int) -> It
                 remedy=f"Choose {below} or {below + alignment}",
                 value=value,
                 alignment=alignment,
-            )
-    for row in range(0, rows, tile_size):
-        for col in range(0, cols, tile_size):
-            core = Window(row, col, tile_size, tile_size).clipped(rows, cols)
-            inside = Window(row, col, tile_size, tile_size).grown(halo).clipped(rows, cols)
-            yield (
-                core,
-                Window(inside.row, inside.col, _up(inside.rows, alignment), _up(inside.cols, alignment)),
             )

@@ -85,7 +85,7 @@ class RasterWriter:
                     bigtiff="if_safer",
                     **profile,
                 )
-        except (RasterioError, CPLE_BaseError, OSError) as error:
+        except (RasterioError, CPLE_BaseError, OSError, UnicodeEncodeError) as error:
             raise self._failed(error) from error
 
     def write(self, core: Window, pixels: NDArray[np.uint8]) -> None:
@@ -185,8 +185,9 @@ class RasterWriter:
     def _failed(self, error: BaseException) -> OutputError:
         with suppress(OSError):
             self._temporary.unlink()
+        reason = error.__cause__ or error
         return OutputError(
-            f"{self.path} cannot be written: {error.__cause__ or error}",
+            f"{self.path} cannot be written: {getattr(reason, 'strerror', None) or reason}",
             remedy="Check that its folder exists and may be written, and that the disk has room; then run again",
             path=self.path,
         )

@@ -15,7 +15,7 @@ from taran_eo.imagery.scene import find_scenes
 from taran_eo.journal import Finished, Journal, Skipped
 from taran_eo.model import Model
 from taran_eo.onboard.crew import Crew, Options, Result, Task, cores, in_parallel, in_turn, peak_rss_kib
-from taran_eo.onboard.outputs import names
+from taran_eo.onboard.outputs import names, sweep
 from taran_eo.onboard.scene import SOFTWARE
 
 
@@ -110,7 +110,8 @@ def run(
 
     Raises:
         ImageryError: There is no scene; with ``on_error="fail"`` a scene cannot be read.
-        OutputError: An output cannot be written, or `folder` holds the results of another run.
+        OutputError: An output cannot be written, `folder` holds the results of another run, or another run is at
+            work there.
         CorruptDataError: The journal in `folder` was changed.
         ConfigError: An option makes no sense.
         TaranError: A process died.
@@ -119,6 +120,7 @@ def run(
     if jobs < 1:
         raise ConfigError(f"{jobs} jobs cannot do anything", remedy="Give 1 or more", jobs=jobs)
     options = Options() if options is None else options
+    options.check(model)
     own = folder.resolve()
     files = [file for file in find_scenes(paths) if not file.resolve().is_relative_to(own)]
     if not files:
@@ -133,6 +135,7 @@ def run(
     peaks: dict[int, int | None] = {}
     fresh_tiles = 0
     with Journal(folder, _identity(model, options)) as journal:
+        sweep(folder)
         if resume:
             before = journal.history.finished
             done = [

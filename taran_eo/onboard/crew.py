@@ -8,16 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import connection
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, default_int_handler, signal
+from threading import Thread
 from typing import Literal
 
 from taran_eo.engines import Engine, EngineName, open_engine
 from taran_eo.errors import ContractError, ImageryError, TaranError
 from taran_eo.imagery.scene import open_scene
+from taran_eo.imagery.window import check_grid
 from taran_eo.journal import Finished, Input, Skipped
 from taran_eo.model import Model
-from taran_eo.onboard.outputs import readable
+from taran_eo.onboard.decision import Decision
+from taran_eo.onboard.outputs import LONGEST_NAME_BYTES, readable
 from taran_eo.onboard.scene import process
 from taran_eo.provenance import sha256_file
 
@@ -41,6 +45,17 @@ class Options:
     gsd_m: float | None = None
     resample: bool = False
     min_ship_pixels: int = 1
+
+    def check(self, model: Model) -> None:
+        """Refuse what would fail on every scene, before anything is written.
+
+        Raises:
+            ConfigError: An option makes no sense for the model.
+        """
+        graph = model.graph
+        model.contract.check_request(self.bands, self.gsd_m)
+        check_grid(self.tile_size, graph.halo, graph.alignment)
+        Decision.of(model.threshold if self.threshold is None else self.threshold, graph.logit_scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +130,7 @@ class Crew:
             # A defect of ours, or of a library, that one scene brings out must not cost the others.
             if self.on_error == "fail":
                 raise
-            reason = f"Unexpected {type(error).__name__}: {error}. Please report it with the scene."
+            reason = f"{task.file} brings out a defect, {type(error).__name__}: {error}. Report it with the scene."
             record = _skipped(task, reason)
         return Result(record, warnings, os.getpid(), peak_rss_kib())
 
@@ -123,10 +138,11 @@ class Crew:
         self, task: Task, engine: Engine, tick: Callable[[int], None] | None
     ) -> tuple[Finished, tuple[str, ...]]:
         options = self.options
-        if readable(str(task.file)) != str(task.file):
+        length = len(os.fsencode(Path(task.name).name))
+        if length > LONGEST_NAME_BYTES:
             raise ImageryError(
-                f"{readable(str(task.file))} has a name that is not UTF-8, so no journal can hold it",
-                remedy="Rename the file",
+                f"{task.file} has a name of {length} bytes, too long to name its outputs after it",
+                remedy=f"Shorten it to {LONGEST_NAME_BYTES} bytes",
             )
         try:
             read = Input.of(task.file)
@@ -215,7 +231,16 @@ _POST = _Post()
 def _enlist(crew: Crew) -> None:
     """Make a process ready; between scenes it leaves Ctrl-C to the parent, so that nothing is printed twice."""
     signal(SIGINT, SIG_IGN)
+    Thread(target=_leave_with_parent, daemon=True).start()
     _POST.crew = crew
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent has ended: killed, that cannot tell us, and nobody would take our results."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _work(task: Task) -> Result:

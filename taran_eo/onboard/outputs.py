@@ -3,16 +3,24 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 
-from taran_eo.errors import OutputError
+from taran_eo.errors import OutputError, TaranError
+from taran_eo.imagery.mask import MASK_SUFFIX
 from taran_eo.journal import sync_folder
 
-MASK = ".mask.tif"
+MASK = MASK_SUFFIX
 SHIPS_ON_EARTH = ".ships.geojson"
 SHIPS_IN_PIXELS = ".ships.json"
 PRODUCT = ".product"
+
+LONGEST_NAME_BYTES = 200
+"""Of a scene among the outputs: file systems take 255, and endings, also those of temporary files, need some."""
+
+_SCRATCH = ".partial-"
 
 
 def place(folder: Path, name: str, ending: str) -> Path:
@@ -21,31 +29,36 @@ def place(folder: Path, name: str, ending: str) -> Path:
 
 
 @contextmanager
-def together(files: Sequence[Path]) -> Iterator[Mapping[Path, Path]]:
-    """A temporary name for each file, beside it; on success all are made durable and renamed, else removed.
+def together(folder: Path, files: Sequence[Path]) -> Iterator[Mapping[Path, Path]]:
+    """A temporary name for each file, below `folder`; on success all are made durable and renamed, else removed.
 
     Raises:
         OutputError: A file cannot be written; names the file.
     """
-    temporaries = {file: file.with_name(f".{file.name}.part") for file in files}
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = Path(mkdtemp(prefix=_SCRATCH, dir=folder))
+    temporaries = {file: scratch / file.name for file in files}
     try:
-        for folder in {file.parent for file in files}:
-            with writing(folder):
-                folder.mkdir(parents=True, exist_ok=True)
         yield temporaries
         for file, temporary in temporaries.items():
             with writing(file), temporary.open("rb") as written:
                 os.fsync(written.fileno())
         for file, temporary in temporaries.items():
             with writing(file):
+                file.parent.mkdir(parents=True, exist_ok=True)
                 temporary.replace(file)
-        for folder in {file.parent for file in files}:
-            with writing(folder):
-                sync_folder(folder)
+        for parent in {file.parent for file in files}:
+            with writing(parent):
+                sync_folder(parent)
     finally:
-        for temporary in temporaries.values():
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        rmtree(scratch, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed run has left half-written; no other run may be at work in `folder`."""
+    for scratch in folder.glob(f"{_SCRATCH}*"):
+        rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
@@ -53,10 +66,12 @@ def writing(path: Path) -> Iterator[None]:
     """Turn what the system says about `path` into an `OutputError` that names it."""
     try:
         yield
+    except TaranError:
+        raise
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}",
-            remedy="Check that the folder may be written and that the disk has room; then use --resume",
+            remedy="Check that its folder may be written and that the disk has room; then run again",
             path=path,
             errno=error.errno,
         ) from error

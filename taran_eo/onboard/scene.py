@@ -106,16 +106,16 @@ def process(
         place(folder, name, SHIPS_ON_EARTH if on_earth else SHIPS_IN_PIXELS),
         place(folder, name, PRODUCT),
     )
-    with together(files) as temporaries:
+    with together(folder, files) as temporaries:
         with MaskWriter(temporaries[mask], scene.rows, scene.cols, crs=scene.crs, transform=scene.transform) as writer:
             for tile in scene.tiles(tile_size, model.graph.halo, model.graph.alignment):
                 labels, scores = classify(tile, engine, decision)
                 writer.write(tile.core, labels)
                 blocks.append(codec.compress(labels) if (labels != SEA).any() else b"")
-                _keep(complete, components.feed(tile.core, labels == SHIP, scores), min_ship_pixels)
+                _keep(complete, components.feed(tile.core, labels == SHIP, scores), min_ship_pixels, scene)
                 if progress is not None:
                     progress(len(blocks))
-        _keep(complete, components.finish(), min_ship_pixels)
+        _keep(complete, components.finish(), min_ship_pixels, scene)
         ships = ships_of(
             complete,
             score_unit=SCORE_UNIT,
@@ -148,7 +148,7 @@ def process(
     return Outcome(files, product, ships, len(blocks), len(packed))
 
 
-def _keep(ships: list[Component], found: Iterable[Component], min_pixels: int) -> None:
+def _keep(ships: list[Component], found: Iterable[Component], min_pixels: int, scene: Scene) -> None:
     """Add what is large enough to the ships of a scene.
 
     Raises:
@@ -157,7 +157,7 @@ def _keep(ships: list[Component], found: Iterable[Component], min_pixels: int) -
     ships += (component for component in found if component.pixels >= min_pixels)
     if len(ships) > MOST_SHIPS:
         raise ContractError(
-            f"There seem to be more than {MOST_SHIPS:,} ships, as in noise or in imagery of another kind",
+            f"{scene.path} seems to hold more than {MOST_SHIPS:,} ships, as noise or imagery of another kind does",
             remedy="Look at the scene; a higher --threshold or --min-ship-pixels leaves out specks",
             limit=MOST_SHIPS,
         )

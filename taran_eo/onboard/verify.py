@@ -69,6 +69,9 @@ def verify(folder: Path) -> Verification:
         )
     findings: list[Finding] = []
     files = 0
+    book = folder / journal.NAME
+    if history.length < book.stat().st_size:
+        findings.append(Finding(book, "ends within a line, as after a kill; run again with --resume to complete it"))
     for scene in history.finished.values():
         files += len(scene.outputs)
         lost = list(_altered(folder, scene))

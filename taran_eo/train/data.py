@@ -50,15 +50,21 @@ class Pool:
         return int(rng.choice(len(self.images), p=self.difficulty / self.difficulty.sum()))
 
 
+def training_images(sources: Sequence[Source]) -> list[LabelledImage]:
+    """All images of some sources, without those that they exclude."""
+    return [
+        image
+        for source in sources
+        for image in read_labels(source.images, source.masks, source.labels)
+        if not any(image.path.match(pattern) for pattern in source.exclude)
+    ]
+
+
 def pools(sources: Sequence[Source]) -> list[Pool]:
     """The pools of a recipe, with images split into those with and those without ships."""
     found: list[Pool] = []
     for source in sources:
-        images = [
-            image
-            for image in read_labels(source.images, source.masks, source.labels)
-            if not any(image.path.match(pattern) for pattern in source.exclude)
-        ]
+        images = training_images([source])
         for share, on_ships in ((source.ship_share, True), (source.empty_share, False)):
             chosen = [image for image in images if bool(image.ships) == on_ships]
             if share and chosen:
