@@ -16,7 +16,6 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what is in a model folder, in a downlink product, or in an image file."""
-    content: dict[str, Any]
     if path is not None and path.suffix == ".product":
         content = _product(path)
     elif path is None or path.is_dir():
@@ -29,7 +28,7 @@ def command(
         print_table({name: len(value) if name == "ships" else value for name, value in content.items()})
 
 
-def _model(path: Path | None) -> dict[str, object]:
+def _model(path: Path | None) -> dict[str, Any]:
     from taran_eo.graph import Conv, plan
     from taran_eo.model import Model
 
@@ -59,7 +58,7 @@ def _model(path: Path | None) -> dict[str, object]:
     }
 
 
-def _product(path: Path) -> dict[str, object]:
+def _product(path: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     from taran_eo.codec import unpack
@@ -76,7 +75,7 @@ def _product(path: Path) -> dict[str, object]:
     return {"bytes": len(data), **content, "tiles": len(blocks), "tiles_with_ships": sum(map(bool, blocks))}
 
 
-def _scene(path: Path) -> dict[str, object]:
+def _scene(path: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     from taran_eo.imagery import open_scene

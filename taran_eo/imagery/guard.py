@@ -102,7 +102,7 @@ def check_size(path: Path, raw_bytes: int, piece_bytes: int) -> None:
 def damaged(path: Path, reason: object) -> ImageryError:
     """The error for a file whose pixels cannot be decoded."""
     return ImageryError(
-        f"{path} is damaged or cut short: {reason}",
+        f"{path} is damaged or cut short: {str(reason).rstrip('.')}",
         remedy="Copy the file again from its source and compare the sizes",
         path=path,
     )

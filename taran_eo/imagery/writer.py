@@ -190,6 +190,7 @@ class RasterWriter:
             f"{self.path} cannot be written: {getattr(reason, 'strerror', None) or reason}",
             remedy="Check that its folder exists and may be written, and that the disk has room; then run again",
             path=self.path,
+            errno=getattr(reason, "errno", None),
         )
 
 

@@ -91,7 +91,7 @@ def card(graph: Graph, version: str, scores: Mapping[str, Scores], facts: Mappin
         "",
         "## Scores",
         "",
-        "With 95 % bootstrap intervals over the tiles. None of these tiles was trained or tuned on.",
+        "With 95 % bootstrap intervals over the tiles, which are held out for this table alone.",
         "",
         *_table(scores),
         "",

@@ -134,12 +134,12 @@ def test_a_full_disk_ends_the_run(tmp_path, imagery, model):
     assert sorted(read(tmp_path / "out").finished) == ["a"]
 
 
-def test_the_outputs_are_never_imagery(tmp_path, imagery, model):
+def test_the_outputs_are_never_imagery(imagery, model, write_jpeg):
     out = imagery / "out"
     for _ in range(2):
         assert run([imagery], out, model, engine="reference", options=OPTIONS).scenes == 5
     with pytest.raises(ImageryError, match="output folder"):
-        run([out], out, model, engine="reference", options=OPTIONS)
+        run([write_jpeg(out / "in.jpg")], out, model, engine="reference", options=OPTIONS)
 
 
 @pytest.mark.parametrize("ending", [".mask.tif", ".ships.json", ".product"])

@@ -64,7 +64,7 @@ def test_small_ships_are_left_out_of_the_list_only(tmp_path, model, write_geotif
 
 
 def test_noise_is_refused_before_it_fills_the_memory(tmp_path, model, write_jpeg, monkeypatch):
-    monkeypatch.setattr(onboard_scene, "MOST_SHIPS", 3)
+    monkeypatch.setattr(onboard_scene, "MOST_SHIPS", 1)
     with pytest.raises(ContractError, match="min-ship-pixels"):
         done(write_jpeg(tmp_path / "a.jpg"), model, tmp_path / "out", tile_size=32)
     assert list((tmp_path / "out").iterdir()) == []
