@@ -1,6 +1,6 @@
 """Draw the README's picture: a synthetic scene, the ships that the shipped model finds in it, and what goes down.
 
-Usage: python pipelines/readme_picture.py [OUTPUT.png]
+Usage: python pipelines/readme_picture.py [OUTPUT.jpg]
 """
 
 import sys
@@ -38,7 +38,11 @@ def main(target: Path) -> None:
         pixels = np.ascontiguousarray(tile.pixels.transpose(1, 2, 0)[..., ::-1])
         mask = read_mask(outcome.files[0]).labels
         raw = scene.raw_bytes
-    cv2.imwrite(str(target), _caption(np.hstack([pixels, _found(pixels, outcome), _down(mask)]), outcome, raw))
+    cv2.imwrite(
+        str(target),
+        _caption(np.hstack([pixels, _found(pixels, outcome), _down(mask)]), outcome, raw),
+        [cv2.IMWRITE_JPEG_QUALITY, 88],
+    )
 
 
 def _found(pixels: NDArray[np.uint8], outcome: Outcome) -> NDArray[np.uint8]:
@@ -70,4 +74,4 @@ def _caption(picture: NDArray[np.uint8], outcome: Outcome, raw: int) -> NDArray[
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "results" / "readme.png")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "results" / "readme.jpg")

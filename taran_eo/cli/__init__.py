@@ -52,3 +52,6 @@ def main() -> None:
     except TaranError as error:
         complain(str(error))
         sys.exit(1)
+    except OSError as error:  # standard output on a full disk, a folder taken away under a running command
+        complain(f"{error}. Check that the place is there, may be used, and has room")
+        sys.exit(1)

@@ -4,19 +4,77 @@ Images are decoded when a crop is drawn (1.6 ms a 768 x 768 tile), so the compet
 more memory than a hundred. A crop is a pure function of the generator that it is drawn with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.errors import ConfigError
 from taran_eo.imagery.labels import LabelledImage, read_labels
-from taran_eo.train.recipe import Source
+from taran_eo.imagery.synthetic import SyntheticScene, synthesize
+from taran_eo.train.recipe import Recipe, Source, Synthetic
 
 Pixels = NDArray[np.uint8]
 MaskPixels = NDArray[np.bool_]
+
+
+class Labelled(Protocol):
+    """What crops are cut from: an image and a mask for each of its ships."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the image."""
+        ...
+
+    @property
+    def cols(self) -> int:
+        """Columns of the image."""
+        ...
+
+    @property
+    def ships(self) -> Sized:
+        """One entry a ship."""
+        ...
+
+    def pixels(self) -> Pixels:
+        """The image, ``uint8[rows, cols, 3]``."""
+        ...
+
+    def masks(self) -> list[MaskPixels]:
+        """One mask a ship, ``bool[rows, cols]``."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratedImage:
+    """A synthetic scene as training data."""
+
+    scene: SyntheticScene
+
+    @property
+    def rows(self) -> int:
+        """Rows of the image."""
+        return int(self.scene.image.shape[0])
+
+    @property
+    def cols(self) -> int:
+        """Columns of the image."""
+        return int(self.scene.image.shape[1])
+
+    @property
+    def ships(self) -> Sized:
+        """Its ships."""
+        return self.scene.ships
+
+    def pixels(self) -> Pixels:
+        """The image, ``uint8[rows, cols, 3]``."""
+        return self.scene.image
+
+    def masks(self) -> list[MaskPixels]:
+        """One mask a ship, ``bool[rows, cols]``."""
+        return [ship.on(self.rows, self.cols) for ship in self.scene.ships]
 
 
 @dataclass(frozen=True)
@@ -36,7 +94,7 @@ class Pool:
     cut out and pasted elsewhere.
     """
 
-    def __init__(self, images: Sequence[LabelledImage], share: float, *, on_ships: bool, paste: bool) -> None:
+    def __init__(self, images: Sequence[Labelled], share: float, *, on_ships: bool, paste: bool) -> None:
         self.images = images
         self.share = share
         self.on_ships = on_ships
@@ -60,18 +118,43 @@ def training_images(sources: Sequence[Source]) -> list[LabelledImage]:
     ]
 
 
-def pools(sources: Sequence[Source]) -> list[Pool]:
-    """The pools of a recipe, with images split into those with and those without ships."""
+def pools(recipe: Recipe) -> list[Pool]:
+    """The pools of a recipe, with images split into those with and those without ships.
+
+    Raises:
+        ConfigError: No source has a share above zero, or one cannot be read.
+    """
     found: list[Pool] = []
-    for source in sources:
-        images = training_images([source])
-        for share, on_ships in ((source.ship_share, True), (source.empty_share, False)):
-            chosen = [image for image in images if bool(image.ships) == on_ships]
-            if share and chosen:
-                found.append(Pool(chosen, share, on_ships=on_ships, paste=source.paste))
+    for source in recipe.source:
+        found += _split(training_images([source]), source, paste=source.paste)
+    if recipe.synthetic is not None:
+        found += _split(_generated(recipe.synthetic, recipe.seed), recipe.synthetic, paste=False)
     if not found:
         raise ConfigError("No source of the recipe has a share above zero", remedy="Give ship_share or empty_share")
     return found
+
+
+def _split(images: Sequence[Labelled], shares: Source | Synthetic, *, paste: bool) -> Iterator[Pool]:
+    for share, on_ships in ((shares.ship_share, True), (shares.empty_share, False)):
+        chosen = [image for image in images if bool(len(image.ships)) == on_ships]
+        if share and chosen:
+            yield Pool(chosen, share, on_ships=on_ships, paste=paste)
+
+
+def _generated(how: Synthetic, seed: int) -> list[GeneratedImage]:
+    """Scenes of which every third has no ships; the seed of each depends on its number alone."""
+    return [
+        GeneratedImage(
+            synthesize(
+                how.size,
+                how.size,
+                rng=np.random.default_rng([seed, number]),
+                ships=None if number % 3 else 0,
+                swath_edge=None if number % 10 == 0 else False,
+            )
+        )
+        for number in range(how.scenes)
+    ]
 
 
 def reflected(values: NDArray[Any], size: int) -> NDArray[Any]:
@@ -81,7 +164,7 @@ def reflected(values: NDArray[Any], size: int) -> NDArray[Any]:
     return np.pad(values, margins, mode="reflect") if any(short) else values
 
 
-def cut(image: LabelledImage, size: int, rng: np.random.Generator, *, on_ship: bool) -> tuple[Pixels, MaskPixels]:
+def cut(image: Labelled, size: int, rng: np.random.Generator, *, on_ship: bool) -> tuple[Pixels, MaskPixels]:
     """Cut a square, with a ship somewhere in its inner half if asked, anywhere otherwise.
 
     Returns:

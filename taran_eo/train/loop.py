@@ -118,7 +118,7 @@ def train(
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    sampler = Sampler(recipe, pools(recipe.source))
+    sampler = Sampler(recipe, pools(recipe))
     loss_of = SegmentationLoss(schedule)
     start = _restore(folder, recipe, network, average, optimizer, sampler) if resume else 0
     folder.mkdir(parents=True, exist_ok=True)

@@ -40,9 +40,8 @@ def ensure_torchvision() -> None:
 class SegmentationLoss(torch.nn.Module):
     """Weighted binary cross entropy plus focal Tversky loss over the batch.
 
-    The overlap part is the one of segmentation-models-pytorch (false positives 0.4, misses 0.6, exponent
-    0.75; Abraham and Khan, arXiv 1810.07842): with 0.5 % ship pixels the cross entropy alone is content
-    with an empty sea.
+    The overlap part is the one of segmentation-models-pytorch (exponent 0.75; Abraham and Khan, arXiv 1810.07842):
+    with 0.5 % ship pixels the cross entropy alone is content with an empty sea.
     """
 
     def __init__(self, schedule: Schedule) -> None:
@@ -52,7 +51,8 @@ class SegmentationLoss(torch.nn.Module):
             from segmentation_models_pytorch.losses import TverskyLoss
         except ModuleNotFoundError as error:
             raise MissingExtraError.of("smp", "segmentation-models-pytorch") from error
-        self.overlap = TverskyLoss("binary", alpha=0.4, beta=0.6, gamma=0.75)
+        missed = schedule.missed_weight
+        self.overlap = TverskyLoss("binary", alpha=1 - missed, beta=missed, gamma=0.75)
         self.overlap_weight = schedule.focal_tversky
         self.positive_weight = torch.tensor(schedule.positive_weight)
 

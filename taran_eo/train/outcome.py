@@ -104,7 +104,7 @@ def load_float(network: ThinUNet, path: Path) -> ThinUNet:
 def _quantized(network: ThinUNet, recipe: Recipe, how: Quantization) -> ThinUNet:
     formats = Formats(*map(parse_format, (how.weights, how.activations, how.first_weights, how.head_weights)))
     quantized = quantize(load_float(network, how.start), formats)
-    sampler = Sampler(recipe, pools(recipe.source))
+    sampler = Sampler(recipe, pools(recipe))
     batches = (sampler.batch(CALIBRATION_STEP + number) for number in range(how.calibration))
     calibrate(quantized, (tensors(batch, torch.device("cpu"))[0] for batch in batches))
     return quantized

@@ -44,6 +44,22 @@ class Source(Settings):
     paste: bool = False
 
 
+class Synthetic(Settings):
+    """The `[synthetic]` table: generated scenes with known truth among the training crops.
+
+    Attributes:
+        scenes: How many are generated when the run starts.
+        size: Rows and columns of each.
+        ship_share: Relative share of training crops that are placed on one of their ships.
+        empty_share: Relative share of crops placed anywhere on scenes without ships: land, piers, waves, clouds.
+    """
+
+    scenes: int = Field(200, ge=1)
+    size: int = Field(448, ge=16)
+    ship_share: float = Field(0.0, ge=0)
+    empty_share: float = Field(0.0, ge=0)
+
+
 class Augmentation(Settings):
     """The `[augmentation]` table: probabilities and ranges of the random changes to a crop."""
 
@@ -66,6 +82,7 @@ class Schedule(Settings):
         weight_decay: Decoupled weight decay of AdamW.
         average: Decay of the running average of the weights, which is what is kept.
         focal_tversky: Weight of the overlap loss beside the cross entropy.
+        missed_weight: Weight of missed ship pixels in the overlap loss; false ones have the rest to 1.
         positive_weight: Weight of ship pixels in the cross entropy.
         hard_negatives: How strongly empty images that raised false alarms are drawn again; 0 draws evenly.
         precision: ``bf16`` where the processor has it, else ``float32``.
@@ -79,6 +96,7 @@ class Schedule(Settings):
     weight_decay: float = Field(1e-2, ge=0)
     average: float = Field(0.998, ge=0, lt=1)
     focal_tversky: float = Field(1.0, ge=0)
+    missed_weight: float = Field(0.6, gt=0, lt=1)
     positive_weight: float = Field(2.0, gt=0)
     hard_negatives: float = Field(1.0, ge=0)
     precision: Literal["bf16", "float32"] = "bf16"
@@ -148,6 +166,7 @@ class Recipe(Settings):
     seed: int = 0
     network: Network = Network()
     source: tuple[Source, ...]
+    synthetic: Synthetic | None = None
     augmentation: Augmentation = Augmentation()
     schedule: Schedule = Schedule()
     quantization: Quantization | None = None

@@ -94,7 +94,7 @@ def test_margins_of_a_float_network_are_those_of_its_graph(recipe_file, tmp_path
 
 
 def test_crops_hold_what_they_are_drawn_for(recipe_file, tmp_path):
-    found = pools(load_toml(recipe_file, Recipe).source)
+    found = pools(load_toml(recipe_file, Recipe))
     rng = np.random.default_rng(0)
     for pool in found:
         for image in pool.images:
@@ -105,9 +105,22 @@ def test_crops_hold_what_they_are_drawn_for(recipe_file, tmp_path):
     assert small.shape == (128, 128, 3) and mask.any()
 
 
+def test_generated_scenes_are_drawn_like_any_others(recipe_file):
+    synthetic = ["synthetic.scenes=6", "synthetic.size=80", "synthetic.ship_share=1.0", "synthetic.empty_share=0.5"]
+    recipe = load_toml(recipe_file, Recipe, synthetic)
+    with_ships, without = pools(recipe)[-2:]
+    assert all(len(image.ships) for image in with_ships.images) and not any(
+        len(image.ships) for image in without.images
+    )
+    pixels, mask = cut(with_ships.images[0], 64, np.random.default_rng(0), on_ship=True)
+    assert pixels.shape == (64, 64, 3) and mask.any()
+    again = pools(recipe)[-2].images[0]
+    assert np.array_equal(again.pixels(), with_ships.images[0].pixels())
+
+
 def test_a_batch_depends_on_nothing_but_its_step(recipe_file):
     recipe = load_toml(recipe_file, Recipe)
-    one, other = (loop.Sampler(recipe, pools(recipe.source)) for _ in range(2))
+    one, other = (loop.Sampler(recipe, pools(recipe)) for _ in range(2))
     one.batch(0)
     for first, second in zip(one.batch(7), other.batch(7), strict=True):
         assert np.array_equal(first.pixels, second.pixels) and np.array_equal(first.mask, second.mask)
@@ -115,7 +128,7 @@ def test_a_batch_depends_on_nothing_but_its_step(recipe_file):
 
 def test_empty_images_that_raised_alarms_come_more_often(recipe_file):
     recipe = load_toml(recipe_file, Recipe)
-    sampler = loop.Sampler(recipe, pools(recipe.source))
+    sampler = loop.Sampler(recipe, pools(recipe))
     empty = next(number for number, pool in enumerate(sampler.pools) if not pool.on_ships)
     crop = loop.Crop(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool), empty, 1)
     for _ in range(20):
