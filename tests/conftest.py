@@ -1,10 +1,15 @@
 """What all tests share: where the real imagery is, and how Hypothesis searches."""
 
 import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from taran_eo.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -29,3 +34,30 @@ def shared_data() -> Path:
             pytest.fail(message)
         pytest.skip(message)
     return folder
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a call of the command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def taran_eo(monkeypatch, capfd) -> Callable[..., Said]:
+    """The command line within this process: ``taran_eo("run", folder, "-o", out)``.
+
+    What C libraries print counts as well, and a traceback is an error here.
+    """
+
+    def call(*arguments: object) -> Said:
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["taran-eo", *map(str, arguments)])
+            with pytest.raises(SystemExit) as end:
+                main()
+        return Said(end.value.code, *capfd.readouterr())
+
+    return call

@@ -1,7 +1,7 @@
 """``taran-eo evaluate``: scores on labelled imagery, each with its interval."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -63,7 +63,7 @@ def command(
     if as_json:
         print_json({"model": opened.name, "digest": graph.digest, **scores})
     else:
-        print_table({name: _rounded(value) for name, value in scores.items() if not name.endswith("_ci")})
+        print_table(_told(scores))
 
 
 def _cores() -> int:
@@ -72,5 +72,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _rounded(value: object) -> object:
-    return f"{value:.4f}" if isinstance(value, float) else value
+def _told(scores: dict[str, Any]) -> dict[str, object]:
+    """The scores for a reader: four digits, each with its interval, a line for each length of ship."""
+    by_length = scores.pop("ship_recall_by_length_m")
+    rows: dict[str, object] = {name: _rounded(value) for name, value in scores.items() if not name.endswith("_ci")}
+    for name in rows:
+        if interval := scores.get(f"{name}_ci"):
+            rows[name] = f"{rows[name]}  ({' to '.join(map(_rounded, interval))})"
+    return rows | {f"ships {name} m": f"{each['found']} of {each['ships']} found" for name, each in by_length.items()}
+
+
+def _rounded(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

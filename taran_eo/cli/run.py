@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGTERM, default_int_handler, signal
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -59,6 +60,7 @@ def command(
         resample=resample,
         min_ship_pixels=min_ship_pixels,
     )
+    signal(SIGTERM, default_int_handler)  # whoever stops a service gets the same orderly end as with Ctrl-C
     try:
         with _watch(shown=on_terminal() and not quiet) as progress:
             summary = onboard.run(

@@ -32,8 +32,10 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         # Idle threads must sleep: the reader of the next tile needs the cores.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # An arena keeps the largest tile's memory for ever; without it the peak is that of one tile.
-        options.enable_cpu_mem_arena = False
+        # The arena without patterns: on tiles of 992 x 992 it peaks at 0.9 GiB, and spends no time in page faults.
+        # With patterns, which reserve a block for each size of tile, it grows to 1.9 GiB; without an arena, to
+        # 1.5 GiB, and half of the time goes to the system.
+        options.enable_mem_pattern = False
         self._session = onnxruntime.InferenceSession(
             to_onnx(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
