@@ -16,7 +16,7 @@ class TaranError(Exception):
     """
 
     def __init__(self, what: str, *, remedy: str, **facts: object) -> None:
-        super().__init__(f"{what}. {remedy}.")
+        super().__init__(f"{what}. {remedy}{'' if remedy.endswith('?') else '.'}")
         self.what = what
         self.remedy = remedy
         self.facts = facts

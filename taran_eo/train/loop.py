@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -120,12 +119,14 @@ def train(
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     sampler = Sampler(recipe, pools(recipe))
     loss_of = SegmentationLoss(schedule)
-    start = _restore(folder, recipe, network, average, optimizer, sampler) if resume else 0
+    state = _State(recipe, network, average, optimizer, sampler)
+    start = state.restore(folder) if resume else 0
     folder.mkdir(parents=True, exist_ok=True)
-    with SummaryWriter(str(folder)) as board, (folder / LOG).open("a" if start else "w", newline="") as file:
+    # What a killed run logged after its checkpoint is done again, and must not stand there twice.
+    logged = [row for row in _logged(folder / LOG) if int(row[0]) <= start]
+    with SummaryWriter(str(folder), purge_step=start + 1) as board, (folder / LOG).open("w", newline="") as file:
         log = csv.writer(file)
-        if not start:
-            log.writerow(["step", "loss", "learning_rate"])
+        log.writerows([["step", "loss", "learning_rate"], *logged])
         network.train()
         for step in range(start, schedule.steps):
             for group in optimizer.param_groups:
@@ -154,42 +155,57 @@ def train(
                 board.add_scalar("loss", done.loss, done.step)
                 board.add_scalar("learning_rate", done.learning_rate, done.step)
             if done.step % CHECKPOINT_EVERY == 0 or done.step == schedule.steps:
-                _save(folder, recipe, done.step, network, average, optimizer, sampler)
+                state.save(folder, done.step)
     kept: nn.Module = average.module
     return kept.cpu().eval()
 
 
-def _save(folder: Path, recipe: Recipe, step: int, *parts: Any) -> None:  # noqa: ANN401 - torch modules and others
-    network, average, optimizer, sampler = parts
-    state = {
-        "recipe": recipe.digest(),
-        "step": step,
-        "network": network.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "difficulty": [torch.from_numpy(pool.difficulty) for pool in sampler.pools],
-    }
-    # A kill while saving must leave the checkpoint before it whole.
-    unfinished = folder / (CHECKPOINT + ".part")
-    torch.save(state, unfinished)
-    unfinished.replace(folder / CHECKPOINT)
-
-
-def _restore(folder: Path, recipe: Recipe, *parts: Any) -> int:  # noqa: ANN401 - torch modules and others
-    path = folder / CHECKPOINT
+def _logged(path: Path) -> list[list[str]]:
     if not path.exists():
-        return 0
-    network, average, optimizer, sampler = parts
-    state = torch.load(path, weights_only=True)
-    if state["recipe"] != recipe.digest():
-        raise ConfigError(
-            f"The checkpoint {path} was made by another recipe than {recipe.name!r} as it stands now",
-            remedy="Restore the recipe, or train into another folder",
-            path=path,
-        )
-    network.load_state_dict(state["network"])
-    average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
-    for pool, difficulty in zip(sampler.pools, state["difficulty"], strict=True):
-        pool.difficulty = difficulty.numpy()
-    return int(state["step"])
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.reader(file) if row and row[0].isdigit()]
+
+
+@dataclass(frozen=True)
+class _State:
+    """Everything that a run must remember to go on."""
+
+    recipe: Recipe
+    network: nn.Module
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    sampler: Sampler
+
+    def save(self, folder: Path, step: int) -> None:
+        state = {
+            "recipe": self.recipe.digest(),
+            "step": step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "difficulty": [torch.from_numpy(pool.difficulty) for pool in self.sampler.pools],
+        }
+        # A kill while saving must leave the checkpoint before it whole.
+        unfinished = folder / (CHECKPOINT + ".part")
+        torch.save(state, unfinished)
+        unfinished.replace(folder / CHECKPOINT)
+
+    def restore(self, folder: Path) -> int:
+        """Take up the checkpoint of a folder, returning its step, or 0 where there is none."""
+        path = folder / CHECKPOINT
+        if not path.exists():
+            return 0
+        state = torch.load(path, weights_only=True)
+        if state["recipe"] != self.recipe.digest():
+            raise ConfigError(
+                f"The checkpoint {path} was made by another recipe than {self.recipe.name!r} as it stands now",
+                remedy="Restore the recipe, train into another folder, or begin anew with --restart",
+                path=path,
+            )
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for pool, difficulty in zip(self.sampler.pools, state["difficulty"], strict=True):
+            pool.difficulty = difficulty.numpy()
+        return int(state["step"])

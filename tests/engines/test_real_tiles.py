@@ -14,13 +14,11 @@ def test_every_engine_replays_the_golden_vectors():
         assert replay(model, open_engine(name, model.graph, threads=1)) == []
 
 
-def test_a_part_of_every_real_tile_of_val(shared_data):
+def test_every_real_tile_of_val(shared_data):
     graph = Model.open().graph
     engine = open_engine("onnxruntime", graph, threads=1)
     tiles = sorted((shared_data / "airbus" / "val").glob("*.jpg"))
     assert len(tiles) == 21
-    rng = np.random.default_rng(0)
     for tile in tiles:
-        top, left = rng.integers(0, (768 - 192) // 16, 2) * 16
-        pixels = np.ascontiguousarray(read_jpeg(tile)[top : top + 192, left : left + 192].transpose(2, 0, 1))
+        pixels = np.ascontiguousarray(read_jpeg(tile).transpose(2, 0, 1))
         assert np.array_equal(engine.run(pixels), run(graph, pixels)), tile.name

@@ -34,6 +34,7 @@ class KilledError(Exception):
 
 def test_a_killed_run_ends_as_if_it_had_not_been(recipe_file, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
     recipe = load_toml(recipe_file, Recipe)
     whole = carry_out(recipe, tmp_path / "whole", lambda done: None, resume=True)
 
@@ -46,6 +47,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(recipe_file, tmp_path, monkeypa
     steps = []
     resumed = carry_out(recipe, tmp_path / "torn", lambda done: steps.append(done.step), resume=True)
     assert steps == [5, 6]
+    assert (tmp_path / "torn" / loop.LOG).read_text() == (tmp_path / "whole" / loop.LOG).read_text()
     for name, value in whole.weights().items():
         assert np.array_equal(value, resumed.weights()[name]), name
 
