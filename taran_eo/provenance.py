@@ -92,6 +92,11 @@ def sha256_config(config: BaseModel) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def environment() -> Environment:
     """Look at this machine; what cannot be told is None or "unknown", never an error."""
     return Environment(
@@ -99,7 +104,7 @@ def environment() -> Environment:
         platform=platform.platform(),
         packages=_versions(),
         cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=cores(),
         commit=_commit(Path(__file__).resolve().parent),
     )
 

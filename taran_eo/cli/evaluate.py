@@ -1,11 +1,12 @@
 """``taran-eo evaluate``: scores on labelled imagery, each with its interval."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from taran_eo.cli.console import on_terminal, print_json, print_table
+from taran_eo.cli.options import EngineChoice, ModelFolder, Threshold
 
 
 def command(
@@ -14,16 +15,9 @@ def command(
         Path,
         typer.Option(exists=True, dir_okay=False, help="CSV with ImageId, EncodedPixels and optionally width, height."),
     ],
-    model: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, help="Model folder; the one that comes with taran_eo if left out."),
-    ] = None,
-    engine: Annotated[
-        Literal["auto", "reference", "onnxruntime"], typer.Option(help="What computes; the results are the same.")
-    ] = "auto",
-    threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a pixel is ship; the model's own.")
-    ] = None,
+    model: ModelFolder = None,
+    engine: EngineChoice = "auto",
+    threshold: Threshold = None,
     gsd: Annotated[float | None, typer.Option(help="Metres a pixel of images that do not tell; the model's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -40,11 +34,12 @@ def command(
     from taran_eo.imagery import read_labels
     from taran_eo.model import Model
     from taran_eo.onboard import Decision
+    from taran_eo.provenance import cores
 
     opened = Model.open(model)
     graph = opened.graph
     decision = Decision.of(opened.threshold if threshold is None else threshold, graph.logit_scale)
-    runner = open_engine(engine, graph, threads=_cores())
+    runner = open_engine(engine, graph, threads=cores())
     labelled = read_labels(images, masks)
     scores = evaluate(
         labelled,
@@ -64,12 +59,6 @@ def command(
         print_json({"model": opened.name, "digest": graph.digest, **scores})
     else:
         print_table(_told(scores))
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _told(scores: dict[str, Any]) -> dict[str, object]:

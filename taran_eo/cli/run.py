@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from taran_eo.cli.console import complain, on_terminal, parse_bands, print_json, print_table
+from taran_eo.cli.options import EngineChoice, ModelFolder, Threshold
 
 if TYPE_CHECKING:
     from taran_eo.onboard import Progress, Summary
@@ -19,16 +20,9 @@ def command(
         list[Path], typer.Argument(exists=True, help="Image files, or folders that are searched for them.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks, ships and products.")],
-    model: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, help="Model folder; the one that comes with taran_eo if left out."),
-    ] = None,
-    engine: Annotated[
-        Literal["auto", "reference", "onnxruntime"], typer.Option(help="What computes; the results are the same.")
-    ] = "auto",
-    threshold: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a pixel is ship; the model's own.")
-    ] = None,
+    model: ModelFolder = None,
+    engine: EngineChoice = "auto",
+    threshold: Threshold = None,
     tile: Annotated[
         int, typer.Option(help="Side of a tile in pixels; changes memory and speed, never a result.")
     ] = 768,

@@ -95,20 +95,18 @@ def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores]":
 
 
 def _facts(recipe: "Recipe", file: Path) -> dict[str, object]:
-    from dataclasses import asdict
+    from taran_eo.provenance import Provenance, environment, sha256_file
 
-    from taran_eo.provenance import environment, sha256_file
-
-    inputs = {str(path): sha256_file(path) for path in sorted({source.masks for source in recipe.source})}
+    files = {source.masks for source in recipe.source}
     if recipe.quantization is not None:
-        inputs[str(recipe.quantization.start)] = sha256_file(recipe.quantization.start)
-    return {
-        "recipe": file.name,
-        "recipe_sha256": recipe.digest(),
-        "seed": recipe.seed,
-        "inputs_sha256": inputs,
-        "environment": asdict(environment()),
-    }
+        files.add(recipe.quantization.start)
+    made = Provenance(
+        environment(),
+        config_sha256=recipe.digest(),
+        seed=recipe.seed,
+        inputs={str(path): sha256_file(path) for path in sorted(files)},
+    )
+    return {"recipe": file.name, **made.to_dict()}
 
 
 @contextmanager

@@ -256,11 +256,6 @@ def _work(task: Task) -> Result:
         signal(SIGINT, SIG_IGN)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def peak_rss_kib() -> int | None:
     """Largest resident memory of this process so far; `getrusage` would count what forked it as well."""
     if sys.platform != "linux":
