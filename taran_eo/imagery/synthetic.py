@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from taran_eo.errors import ConfigError
 from taran_eo.imagery.mask import Mask
 from taran_eo.imagery.rle import kaggle_encode
 from taran_eo.imagery.synthesis.vessels import Vessel
@@ -106,7 +105,7 @@ def synthesize(
     Raises:
         ConfigError: A size makes no sense.
     """
-    world = _composed(rows, cols, rng, gsd_m, ships, land, cloudy, swath_edge)
+    world = compose(rows, cols, rng=rng, gsd_m=gsd_m, ships=ships, land=land, cloudy=cloudy, swath_edge=swath_edge)
     image = np.empty((rows, cols, 3), dtype=np.uint8)
     owner = np.empty((rows, cols), dtype=np.int32)
     valid = np.empty((rows, cols), dtype=np.bool_)
@@ -157,7 +156,7 @@ def write_synthetic_scene(
         OutputError: The place cannot be written, or the disk is full.
         ConfigError: A size makes no sense.
     """
-    world = _composed(rows, cols, rng, gsd_m, ships, land, cloudy, swath_edge)
+    world = compose(rows, cols, rng=rng, gsd_m=gsd_m, ships=ships, land=land, cloudy=cloudy, swath_edge=swath_edge)
     truth = _Truth(world)
     with ExitStack() as stack:
         image_file = stack.enter_context(
@@ -174,24 +173,6 @@ def write_synthetic_scene(
                 mask_file.write(window, Mask.of(owner > 0, valid).labels)
             truth.see(window, owner)
     return truth.ships()
-
-
-def _composed(
-    rows: int,
-    cols: int,
-    rng: np.random.Generator,
-    gsd_m: float,
-    ships: int | None,
-    land: bool | None,
-    cloudy: bool | None,
-    swath_edge: bool | None,
-) -> World:
-    if rows < 1 or cols < 1 or not 0.1 <= gsd_m <= 30 or (ships is not None and ships < 0):
-        raise ConfigError(
-            f"A synthetic scene of {rows} x {cols} pixels of {gsd_m} m with {ships} ships makes no sense",
-            remedy="Give at least 1 x 1 pixels of 0.1 to 30 m, and 0 ships or more",
-        )
-    return compose(rows, cols, rng=rng, gsd_m=gsd_m, ships=ships, land=land, cloudy=cloudy, swath_edge=swath_edge)
 
 
 def _blocks(

@@ -17,16 +17,9 @@ from taran_eo.journal import NAME, Finished, Journal, read
 from taran_eo.onboard import Options, run, verify
 from taran_eo.onboard.outputs import names
 from taran_eo.provenance import sha256_file
+from tests.folders import outputs
 
 OPTIONS = Options(tile_size=32)
-
-
-def outputs(folder):
-    return {
-        file.relative_to(folder).as_posix(): file.read_bytes()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != NAME
-    }
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from taran_eo.imagery import NODATA, read_mask
 from taran_eo.journal import NAME as JOURNAL
 from taran_eo.journal import Journal
 from taran_eo.model import Model
+from tests.folders import outputs
 
 RNG = np.random.default_rng(0)
 CUT = "damaged or cut short"
@@ -65,14 +66,6 @@ def tiff_bomb(path):
     size = {"height": 60_000, "width": 60_000, "count": 3, "dtype": "uint8"}
     where = {"crs": "EPSG:32631", "transform": rasterio.Affine(1.5, 0, 500_000, 0, -1.5, 4_750_000)}
     rasterio.open(path, "w", driver="GTiff", tiled=True, compress="deflate", sparse_ok=True, **size, **where).close()
-
-
-def outputs(folder):
-    return {
-        file.relative_to(folder).as_posix(): file.read_bytes()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != JOURNAL
-    }
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 import simplejpeg
 
 from taran_eo.journal import NAME as JOURNAL
+from tests.folders import outputs
 
 
 def children(pid):
@@ -33,14 +34,6 @@ def running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def outputs(folder):
-    return {
-        file.relative_to(folder).as_posix(): file.read_bytes()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != JOURNAL
-    }
 
 
 @pytest.fixture

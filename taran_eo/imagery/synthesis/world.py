@@ -6,6 +6,7 @@ from math import ceil, cos, radians, sin
 import numpy as np
 from numpy.typing import NDArray
 
+from taran_eo.errors import ConfigError
 from taran_eo.imagery.synthesis.canvas import Canvas
 from taran_eo.imagery.synthesis.clouds import Clouds
 from taran_eo.imagery.synthesis.fleet import Edge, Fleet
@@ -108,6 +109,11 @@ def compose(
         cloudy: Whether there are clouds.
         swath_edge: Whether a slanted border without data crosses the scene.
     """
+    if rows < 1 or cols < 1 or not 0.1 <= gsd_m <= 30 or (ships is not None and ships < 0):
+        raise ConfigError(
+            f"A synthetic scene of {rows} x {cols} pixels of {gsd_m} m with {ships} ships makes no sense",
+            remedy="Give at least 1 x 1 pixels of 0.1 to 30 m, and 0 ships or more",
+        )
     rows_m, cols_m = rows * gsd_m, cols * gsd_m
     squares = rows_m * cols_m / _TILE_M**2
     sea = Sea.drawn(rng)
