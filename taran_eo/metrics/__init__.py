@@ -35,7 +35,6 @@ from taran_eo.metrics.tile import (
     LENGTH_BINS_M,
     TileScore,
     score_tile,
-    threshold_curve,
 )
 
 __all__ = [
@@ -50,5 +49,4 @@ __all__ = [
     "label_components",
     "oriented_length_px",
     "score_tile",
-    "threshold_curve",
 ]

@@ -1,6 +1,6 @@
 """One tile boiled down to integers: pixels, pairs of true and predicted ships, area."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,25 +139,3 @@ def _match(pairs: list[tuple[int, int, int, int]]) -> list[tuple[int, int, int, 
             components.add(pair[1])
             chosen.append(pair)
     return chosen
-
-
-def threshold_curve(
-    truth: Bools, score: NDArray[np.generic], valid: Bools, thresholds: Sequence[float]
-) -> NDArray[np.int64]:
-    """Pixel counts at many thresholds in one pass, for the choice of one; sum them over tiles.
-
-    Args:
-        truth: bool[rows, cols], True where ship.
-        score: number[rows, cols], compared as ``score >= threshold``.
-        valid: bool[rows, cols].
-        thresholds: Rising.
-
-    Returns:
-        int64[thresholds, 3]: true positives, false positives, false negatives.
-    """
-    passed = np.searchsorted(np.asarray(thresholds), score[valid], side="right")
-    ship = np.bincount(passed[truth[valid]], minlength=len(thresholds) + 1)
-    sea = np.bincount(passed[~truth[valid]], minlength=len(thresholds) + 1)
-    true_positive = ship[::-1].cumsum()[::-1][1:]
-    false_positive = sea[::-1].cumsum()[::-1][1:]
-    return np.stack([true_positive, false_positive, ship.sum() - true_positive], axis=1)

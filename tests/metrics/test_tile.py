@@ -12,7 +12,6 @@ from taran_eo.metrics import (
     label_components,
     oriented_length_px,
     score_tile,
-    threshold_curve,
 )
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12))
@@ -160,11 +159,3 @@ def test_a_perfect_answer_finds_everything(mask: np.ndarray) -> None:
     assert tile.found == tile.ships
     assert sum(tile.ships) == tile.components == number
     assert tile.false_positive_px == tile.false_negative_px == 0
-
-
-@given(arrays(np.uint8, (6, 6)), arrays(np.bool_, (6, 6)), arrays(np.bool_, (6, 6)))
-def test_threshold_curve_equals_one_mask_a_threshold(score: np.ndarray, truth: np.ndarray, valid: np.ndarray) -> None:
-    thresholds = (0, 64, 128, 255)
-    for counts, threshold in zip(threshold_curve(truth, score, valid, thresholds), thresholds, strict=True):
-        tile = score_tile([truth], score >= threshold, valid, gsd_m=1.5)
-        assert counts.tolist() == [tile.true_positive_px, tile.false_positive_px, tile.false_negative_px]
