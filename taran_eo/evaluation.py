@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from taran_eo.errors import ContractError
 from taran_eo.imagery import Contract, LabelledImage, open_scene
-from taran_eo.metrics import Scores, TileScore, aggregate, score_tile
+from taran_eo.metrics import TileScore, score_tile
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.bool_]]
 """Pixels ``uint8[bands, rows, cols]`` to ship or not ``bool[rows, cols]``."""
@@ -22,11 +22,10 @@ def evaluate(
     *,
     halo: int,
     alignment: int,
-    rng: np.random.Generator,
     gsd_m: float | None = None,
     tile_size: int = TILE,
     progress: Callable[[int], None] | None = None,
-) -> Scores:
+) -> list[TileScore]:
     """Score a predictor on labelled images, read and tiled as on board.
 
     Args:
@@ -35,13 +34,12 @@ def evaluate(
         contract: What it takes as input.
         halo: Margin of a tile, in pixels.
         alignment: Rows and columns of a tile are multiples of this.
-        rng: Source of the bootstrap.
         gsd_m: Metres a pixel of images that do not tell; None takes the contract's.
         tile_size: Side of a tile in pixels.
         progress: Called with the number of images done.
 
     Returns:
-        The scores, each with its 95 % interval over images.
+        The score of each image, in order; `taran_eo.metrics.aggregate` makes those of the set.
 
     Raises:
         ContractError: An image and its masks differ in size.
@@ -66,4 +64,4 @@ def evaluate(
             tiles.append(score_tile(image.masks(), found, valid, gsd_m=resolution))
         if progress is not None:
             progress(len(tiles))
-    return aggregate(tiles, rng=rng)
+    return tiles

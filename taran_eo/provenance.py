@@ -87,8 +87,12 @@ def sha256_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def sha256_config(config: BaseModel) -> str:
-    """SHA-256 of a configuration's values: the same for two files that say the same in another order."""
-    canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """SHA-256 of a configuration's values: the same for two files that say the same in another order.
+
+    What is None counts as not said, so that a new optional key leaves the digests of earlier files as they were.
+    """
+    values = config.model_dump(mode="json", exclude_none=True)
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from taran_eo import __version__
-from taran_eo.cli import evaluate, inspect, run, synth, train, verify
+from taran_eo.cli import evaluate, inspect, run, study, synth, train, verify
 from taran_eo.cli.console import complain
 from taran_eo.errors import ConfigError, MissingExtraError, TaranError
 
@@ -27,6 +27,7 @@ app.command("verify")(verify.command)
 app.command("inspect")(inspect.command)
 app.command("synth")(synth.command)
 app.command("train")(train.command)
+app.command("study")(study.command)
 
 
 def _version(wanted: bool) -> None:

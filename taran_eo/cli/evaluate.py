@@ -32,6 +32,7 @@ def command(
     from taran_eo.engines import open_engine
     from taran_eo.evaluation import evaluate
     from taran_eo.imagery import read_labels
+    from taran_eo.metrics import aggregate
     from taran_eo.model import Model
     from taran_eo.onboard import Decision
     from taran_eo.provenance import cores
@@ -41,18 +42,18 @@ def command(
     decision = Decision.of(opened.threshold if threshold is None else threshold, graph.logit_scale)
     runner = open_engine(engine, graph, threads=cores())
     labelled = read_labels(images, masks)
-    scores = evaluate(
+    tiles = evaluate(
         labelled,
         lambda pixels: runner.run(pixels)[0] >= decision.threshold,
         opened.contract,
         halo=graph.halo,
         alignment=graph.alignment,
-        rng=np.random.default_rng(seed),
         gsd_m=gsd,
         progress=(lambda done: typer.echo(f"\r{done} of {len(labelled)}", nl=False, err=True))
         if on_terminal()
         else None,
-    ).to_dict()
+    )
+    scores = aggregate(tiles, rng=np.random.default_rng(seed)).to_dict()
     if on_terminal():
         typer.echo("\r", nl=False, err=True)
     if as_json:

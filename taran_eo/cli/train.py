@@ -1,21 +1,16 @@
 """``taran-eo train``: a recipe in; weights, scores and, for a quantized recipe, a model folder out."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taran_eo.cli.console import on_terminal
+from taran_eo.cli.training import Changes, need_torch, watch
 
 if TYPE_CHECKING:
     from taran_eo.metrics import Scores
-    from taran_eo.train import Progress, Recipe, Trained
-
-EVERY = 200
-"""Without a terminal, a line is printed every so many steps."""
+    from taran_eo.train import Recipe, Trained
 
 
 def command(
@@ -25,9 +20,7 @@ def command(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the run; runs/NAME if left out.")
     ] = None,
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="Change the recipe, e.g. --set schedule.steps=100.")
-    ] = None,
+    changes: Changes = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew instead of going on from a checkpoint.")
     ] = False,
@@ -36,26 +29,22 @@ def command(
 
     Leaves the log (CSV and TensorBoard), a checkpoint, the weights and result.json in the folder of the run.
     """
-    from importlib.util import find_spec
-
     from taran_eo.config import load_toml
-    from taran_eo.errors import MissingExtraError
 
-    if find_spec("torch") is None:
-        raise MissingExtraError.of("train,smp", "torch")
+    need_torch()
     from taran_eo.train import Recipe, carry_out
 
     recipe = load_toml(file, Recipe, changes or ())
     folder = Path("runs") / recipe.name if output is None else output
-    with _watch(recipe.name) as report:
-        trained = carry_out(recipe, folder, report, resume=not restart)
+    with watch() as begun:
+        trained = carry_out(recipe, folder, begun(recipe.name), resume=not restart)
     scores = _scores(trained, recipe)
     facts = _facts(recipe, file)
     result = {"scores": {name: score.to_dict() for name, score in scores.items()}, "provenance": facts}
     (folder / "result.json").write_text(json.dumps(result, indent=1, default=str) + "\n")
     for name, score in scores.items():
         typer.echo(f"{name}: IoU {score.iou.value:.4f} {score.iou.ci}")
-    if trained.graph is not None and recipe.quantization is not None and recipe.publication is not None:
+    if trained.graph is not None and recipe.start is not None and recipe.publication is not None:
         from safetensors.numpy import load_file
 
         from taran_eo.studies.publish import publish
@@ -63,7 +52,7 @@ def command(
         model = publish(
             recipe.publication.folder,
             trained.graph,
-            load_file(recipe.quantization.start),
+            load_file(recipe.start),
             version=recipe.publication.version,
             golden_seed=recipe.publication.golden,
             scores=scores,
@@ -76,20 +65,12 @@ def command(
 def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores]":
     import numpy as np
 
-    from taran_eo.evaluation import evaluate
     from taran_eo.imagery import read_labels
-    from taran_eo.studies.publish import CONTRACT
+    from taran_eo.metrics import aggregate
+    from taran_eo.studies.folds import score
 
-    halo, alignment = trained.margins()
     return {
-        held.name: evaluate(
-            read_labels(held.images, held.masks),
-            trained.predict,
-            CONTRACT,
-            halo=halo,
-            alignment=alignment,
-            rng=np.random.default_rng(0),
-        )
+        held.name: aggregate(score(trained, read_labels(held.images, held.masks)), rng=np.random.default_rng(0))
         for held in recipe.held_out
     }
 
@@ -98,8 +79,8 @@ def _facts(recipe: "Recipe", file: Path) -> dict[str, object]:
     from taran_eo.provenance import Provenance, environment, sha256_file
 
     files = {source.masks for source in recipe.source}
-    if recipe.quantization is not None:
-        files.add(recipe.quantization.start)
+    if recipe.start is not None:
+        files.add(recipe.start)
     made = Provenance(
         environment(),
         config_sha256=recipe.digest(),
@@ -107,26 +88,3 @@ def _facts(recipe: "Recipe", file: Path) -> dict[str, object]:
         inputs={str(path): sha256_file(path) for path in sorted(files)},
     )
     return {"recipe": file.name, **made.to_dict()}
-
-
-@contextmanager
-def _watch(name: str) -> Iterator["Callable[[Progress], None]"]:
-    """A progress bar on a terminal, now and then a line otherwise."""
-    if not on_terminal():
-
-        def line(done: "Progress") -> None:
-            if done.step % EVERY == 0 or done.step == done.steps:
-                typer.echo(f"{name}: step {done.step} of {done.steps}, loss {done.loss:.4f}", err=True)
-
-        yield line
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=None)
-
-        def advance(done: "Progress") -> None:
-            bar.update(task, completed=done.step, total=done.steps, description=f"{name} loss {done.loss:.3f}")
-
-        yield advance

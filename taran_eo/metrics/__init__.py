@@ -26,7 +26,7 @@ Source: Airbus Ship Detection Challenge (Kaggle, 2018), evaluation page; Efron a
 Introduction to the Bootstrap (1993), chapters 8 and 13.
 """
 
-from taran_eo.metrics.scores import Interval, Scores, aggregate
+from taran_eo.metrics.scores import Interval, Scores, aggregate, differences
 from taran_eo.metrics.shapes import label_components, oriented_length_px
 from taran_eo.metrics.tile import (
     FOUND_IOU_PERCENT,
@@ -46,6 +46,7 @@ __all__ = [
     "Scores",
     "TileScore",
     "aggregate",
+    "differences",
     "label_components",
     "oriented_length_px",
     "score_tile",

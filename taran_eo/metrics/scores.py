@@ -115,7 +115,7 @@ def aggregate(tiles: Sequence[TileScore], *, rng: np.random.Generator, resamples
     """
     if not tiles:
         raise ContractError("There are no tiles to score", remedy="Name a folder of images that the masks file lists")
-    groups = _group_sums(tiles)
+    groups = _group_sums(_rows(tiles), tiles)
     totals = groups.sum(axis=0)
     points = _ratios(totals)
     draws = np.concatenate([_ratios(resampled) for resampled in _resample(groups, rng, resamples)])
@@ -133,23 +133,60 @@ def aggregate(tiles: Sequence[TileScore], *, rng: np.random.Generator, resamples
     )
 
 
+def differences(
+    first: Sequence[TileScore], second: Sequence[TileScore], *, rng: np.random.Generator, resamples: int = 2000
+) -> dict[str, Interval]:
+    """Second less first for each score by name, with the 95 % interval of the paired difference.
+
+    A resample draws the same tiles for both, so that what makes a tile easy or hard cancels.
+
+    Args:
+        first: At least one tile.
+        second: The same tiles in the same order, answered by another network.
+        rng: Source of the resampling.
+        resamples: Number of bootstrap resamples.
+
+    Raises:
+        ContractError: The two differ in their tiles, or there are none.
+    """
+    if not first or [(tile.ships, tile.group) for tile in first] != [(tile.ships, tile.group) for tile in second]:
+        raise ContractError("Two answers to different tiles have no paired difference", remedy="Score the same tiles")
+    groups = _group_sums(np.hstack([_rows(first), _rows(second)]), first)
+    point = _less(groups.sum(axis=0))
+    draws = np.concatenate([_less(resampled) for resampled in _resample(groups, rng, resamples)])
+    return {name: _interval(each, draw, len(groups)) for name, each, draw in zip(_SCORES, point, draws.T, strict=False)}
+
+
+def _less(totals: Ints) -> NDArray[np.float64]:
+    first, second = np.split(totals, 2, axis=-1)
+    less: NDArray[np.float64] = _ratios(second) - _ratios(first)
+    return less
+
+
 # Columns of the matrix that is resampled.
 _TILES, _EMPTY, _F2, _TP, _FP, _FN, _AREA, _COMPONENTS = range(8)
 _SHIPS, _FOUND = slice(8, 8 + _BINS), slice(8 + _BINS, 8 + 2 * _BINS)
 
 
-def _group_sums(tiles: Sequence[TileScore]) -> Ints:
-    """int64[groups, columns], the rows sorted by value so that the order of the tiles leaves no trace."""
-    sums: dict[object, Ints] = {}
-    for index, tile in enumerate(tiles):
-        row = np.array(
+def _rows(tiles: Sequence[TileScore]) -> Ints:
+    """int64[tiles, columns]."""
+    return np.array(
+        [
             (
                 *(1, sum(tile.ships) == 0, round(tile.f2 * _F2_UNIT)),
                 *(tile.true_positive_px, tile.false_positive_px, tile.false_negative_px),
                 *(tile.area_m2, tile.components, *tile.ships, *tile.found),
-            ),
-            dtype=np.int64,
-        )
+            )
+            for tile in tiles
+        ],
+        dtype=np.int64,
+    )
+
+
+def _group_sums(rows: Ints, tiles: Sequence[TileScore]) -> Ints:
+    """int64[groups, columns], the rows sorted by value so that the order of the tiles leaves no trace."""
+    sums: dict[object, Ints] = {}
+    for index, (row, tile) in enumerate(zip(rows, tiles, strict=True)):
         key = index if tile.group is None else tile.group
         sums[key] = sums[key] + row if key in sums else row
     matrix = np.stack(list(sums.values()))

@@ -1,7 +1,7 @@
 """Training on the ground, with torch: a recipe in, weights and (when quantized) an integer graph out."""
 
 from taran_eo.train.loop import Progress
-from taran_eo.train.outcome import Trained, carry_out, load_float
-from taran_eo.train.recipe import Recipe
+from taran_eo.train.outcome import WEIGHTS, Trained, carry_out, load_float
+from taran_eo.train.recipe import Recipe, Source
 
-__all__ = ["Progress", "Recipe", "Trained", "carry_out", "load_float"]
+__all__ = ["WEIGHTS", "Progress", "Recipe", "Source", "Trained", "carry_out", "load_float"]

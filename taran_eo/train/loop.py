@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from taran_eo.errors import ConfigError
 from taran_eo.train.augment import augment, paste
-from taran_eo.train.data import Crop, Pool, cut, pools
+from taran_eo.train.data import Crop, Pool, cut
 from taran_eo.train.losses import SegmentationLoss
 from taran_eo.train.recipe import Recipe, Schedule
 
@@ -95,13 +95,13 @@ def tensors(crops: list[Crop], device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def train(
-    network: nn.Module, recipe: Recipe, folder: Path, report: Callable[[Progress], None], *, resume: bool
+    network: nn.Module, sampler: Sampler, folder: Path, report: Callable[[Progress], None], *, resume: bool
 ) -> nn.Module:
-    """Train a network as a recipe says.
+    """Train a network as the recipe of a sampler says.
 
     Args:
         network: What to train; its parameters are changed in place.
-        recipe: The run.
+        sampler: Draws the batches.
         folder: Where the checkpoint, ``log.csv`` and the TensorBoard log go.
         report: Called after each step.
         resume: Go on from the checkpoint in `folder`, if there is one, else start.
@@ -112,14 +112,13 @@ def train(
     Raises:
         ConfigError: The checkpoint belongs to another recipe, or the loss is no longer finite.
     """
-    schedule = recipe.schedule
+    recipe, schedule = sampler.recipe, sampler.recipe.schedule
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    sampler = Sampler(recipe, pools(recipe))
     loss_of = SegmentationLoss(schedule)
-    state = _State(recipe, network, average, optimizer, sampler)
+    state = _State(network, average, optimizer, sampler)
     start = state.restore(folder) if resume else 0
     folder.mkdir(parents=True, exist_ok=True)
     # What a killed run logged after its checkpoint is done again, and must not stand there twice.
@@ -127,6 +126,7 @@ def train(
     with SummaryWriter(str(folder), purge_step=start + 1) as board, (folder / LOG).open("w", newline="") as file:
         log = csv.writer(file)
         log.writerows([["step", "loss", "learning_rate"], *logged])
+        file.flush()  # killed before the first new line, the old ones must not be lost
         network.train()
         for step in range(start, schedule.steps):
             for group in optimizer.param_groups:
@@ -171,7 +171,6 @@ def _logged(path: Path) -> list[list[str]]:
 class _State:
     """Everything that a run must remember to go on."""
 
-    recipe: Recipe
     network: nn.Module
     average: AveragedModel
     optimizer: torch.optim.Optimizer
@@ -179,7 +178,7 @@ class _State:
 
     def save(self, folder: Path, step: int) -> None:
         state = {
-            "recipe": self.recipe.digest(),
+            "recipe": self.sampler.recipe.digest(),
             "step": step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -197,9 +196,10 @@ class _State:
         if not path.exists():
             return 0
         state = torch.load(path, weights_only=True)
-        if state["recipe"] != self.recipe.digest():
+        recipe = self.sampler.recipe
+        if state["recipe"] != recipe.digest():
             raise ConfigError(
-                f"The checkpoint {path} was made by another recipe than {self.recipe.name!r} as it stands now",
+                f"The checkpoint {path} was made by another recipe than {recipe.name!r} as it stands now",
                 remedy="Restore the recipe, train into another folder, or begin anew with --restart",
                 path=path,
             )

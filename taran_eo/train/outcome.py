@@ -65,7 +65,7 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     """Train as a recipe says, leaving checkpoint, log and weights in a folder.
 
     Args:
-        recipe: The run; with a `[quantization]` table it starts from a float master.
+        recipe: The run.
         folder: Where everything goes.
         report: Called after each step.
         resume: Go on from the checkpoint in `folder`, if there is one.
@@ -75,9 +75,12 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     """
     torch.manual_seed(recipe.seed)
     network = ThinUNet(recipe.network.shape())
+    if recipe.start is not None:
+        load_float(network, recipe.start)
+    sampler = Sampler(recipe, pools(recipe))
     if recipe.quantization is not None:
-        network = _quantized(network, recipe, recipe.quantization)
-    kept = train(network, recipe, folder, report, resume=resume)
+        network = _quantized(network, sampler, recipe.quantization)
+    kept = train(network, sampler, folder, report, resume=resume)
     assert isinstance(kept, ThinUNet)  # noqa: S101 - quantization keeps the class
     trained = Trained(kept, None if recipe.quantization is None else lower(kept, recipe.name))
     (folder / WEIGHTS).write_bytes(safetensors.numpy.save(trained.weights()))
@@ -95,16 +98,15 @@ def load_float(network: ThinUNet, path: Path) -> ThinUNet:
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             f"{path} cannot be loaded into a Thin U-Net {network.shape.width} ({type(error).__name__}: {error})",
-            remedy="Train the float master first, with the same [network] table",
+            remedy="Train the weights of `start` first, with the same [network] table",
             path=path,
         ) from error
     return network.eval()
 
 
-def _quantized(network: ThinUNet, recipe: Recipe, how: Quantization) -> ThinUNet:
+def _quantized(network: ThinUNet, sampler: Sampler, how: Quantization) -> ThinUNet:
     formats = Formats(*map(parse_format, (how.weights, how.activations, how.first_weights, how.head_weights)))
-    quantized = quantize(load_float(network, how.start), formats)
-    sampler = Sampler(recipe, pools(recipe))
+    quantized = quantize(network.eval(), formats)
     batches = (sampler.batch(CALIBRATION_STEP + number) for number in range(how.calibration))
     calibrate(quantized, (tensors(batch, torch.device("cpu"))[0] for batch in batches))
     return quantized

@@ -1,9 +1,9 @@
 """A training recipe: one TOML file that says everything a run depends on, apart from the pixels."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from taran_eo.config import Settings
 from taran_eo.nn.thin_unet import ThinUNetShape
@@ -110,7 +110,6 @@ class Quantization(Settings):
         activations: Format after each ReLU, unsigned, e.g. ``ue2m4``.
         head_weights: Format of the weights of the last (1x1) layer; its output is not quantized.
         first_weights: Format of the weights of the first layer; its input is the 8-bit pixel itself.
-        start: Float master that quantization-aware training starts from.
         calibration: Batches that set the activation scales before training.
     """
 
@@ -118,7 +117,6 @@ class Quantization(Settings):
     activations: str = "ue2m4"
     first_weights: str = "e2m3"
     head_weights: str = "e2m3"
-    start: Path
     calibration: int = Field(16, ge=1)
 
 
@@ -159,11 +157,13 @@ class Recipe(Settings):
         name: Name of the run and of the model that it makes.
         question: What the run is for, in a sentence.
         seed: Fixes initialization, sampling and augmentation.
+        start: Float weights that the run begins with, in place of random ones; a published run needs them.
     """
 
     name: str
     question: str
     seed: int = 0
+    start: Path | None = None
     network: Network = Network()
     source: tuple[Source, ...]
     synthetic: Synthetic | None = None
@@ -173,6 +173,16 @@ class Recipe(Settings):
     held_out: tuple[Held, ...] = ()
     publication: Publication | None = None
 
+    @model_validator(mode="after")
+    def _publishes_a_master(self) -> Self:
+        if self.publication is not None and (self.start is None or self.quantization is None):
+            raise ValueError(
+                "a model folder holds a quantized graph and the float weights that it began with: "
+                "give `start` and [quantization]"
+            )
+        return self
+
     def digest(self) -> str:
-        """SHA-256 over all that decides the training; what is scored or published afterwards does not."""
-        return sha256_config(self.model_copy(update={"held_out": (), "publication": None}))
+        """SHA-256 over all that decides the training; its name, and what is scored or published afterwards, do not."""
+        silent = {"name": "", "question": "", "held_out": (), "publication": None}
+        return sha256_config(self.model_copy(update=silent))

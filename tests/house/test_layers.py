@@ -12,7 +12,7 @@ LAYERS = (
     {"evaluation", "onboard", "ground", "report", "security", "studies"},
     {"cli"},
 )
-SIBLINGS = {("model", "graph"), ("train", "nn"), ("engines", "export")}
+SIBLINGS = {("model", "graph"), ("train", "nn"), ("engines", "export"), ("studies", "evaluation")}
 HEAVY = {"torch", "torchvision", "albumentations", "cv2", "scipy", "segmentation_models_pytorch", "tensorboard"}
 HEAVY_ROOMS = {"nn", "train"}
 

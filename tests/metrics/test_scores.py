@@ -1,6 +1,8 @@
 """Sets of tiles: golden ratios, the bootstrap against its slow twin, and whether intervals hold the truth."""
 
 import json
+from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taran_eo.errors import ContractError
-from taran_eo.metrics import Interval, TileScore, aggregate
+from taran_eo.metrics import Interval, TileScore, aggregate, differences
 
 FOUND = TileScore(80, 10, 20, 1_000_000, (1, 1, 0, 0), (1, 0, 0, 0), 3, (1,) * 5 + (0,) * 5)
 EMPTY = TileScore(0, 0, 0, 1_000_000, (0,) * 4, (0,) * 4, 0, (0,) * 10)
@@ -135,3 +137,29 @@ def test_intervals_hold_the_truth_about_95_times_in_100() -> None:
         held += low <= chance <= high
     # 95 % less the discreteness of a hundred tiles; four standard errors of 400 trials are 4.4 points.
     assert 0.90 <= held / trials <= 0.99
+
+
+@given(st.lists(st.tuples(tiles(), COUNTS, COUNTS), min_size=1, max_size=8), st.randoms())
+def test_paired_differences_are_those_of_the_points(pairs: list[tuple[TileScore, int, int]], random: Random) -> None:
+    def less(chosen: list[tuple[TileScore, int, int]]) -> dict[str, Interval]:
+        first = [tile for tile, _, _ in chosen]
+        second = [replace(tile, true_positive_px=tp, false_positive_px=fp) for tile, tp, fp in chosen]
+        return differences(first, second, rng=np.random.default_rng(2), resamples=50)
+
+    first = aggregate([tile for tile, _, _ in pairs], rng=np.random.default_rng(1))
+    second = aggregate(
+        [replace(tile, true_positive_px=tp, false_positive_px=fp) for tile, tp, fp in pairs],
+        rng=np.random.default_rng(1),
+    )
+    found = less(pairs)
+    if first.iou.value is None or second.iou.value is None:
+        assert found["iou"].value is None
+    else:
+        assert found["iou"].value == second.iou.value - first.iou.value
+    assert found["f2"].value == 0 and found["f2"].ci in (None, (0.0, 0.0))  # what is alike has no spread
+    assert less(random.sample(pairs, len(pairs))) == found
+
+
+def test_answers_to_different_tiles_have_no_difference() -> None:
+    with pytest.raises(ContractError, match="different tiles"):
+        differences([FOUND, EMPTY], [EMPTY, FOUND], rng=np.random.default_rng(0))

@@ -47,10 +47,12 @@ precision = "float32"
 average = 0.5
 """
 
-QUANTIZED = """
+QUANTIZATION = """
 [quantization]
-start = "{start}"
 calibration = 2
+"""
+
+PUBLICATION = """
 [[held_out]]
 name = "here"
 images = "{images}"
@@ -60,3 +62,8 @@ folder = "{folder}"
 version = "0.0.1"
 notes = "A test."
 """
+
+
+def quantized(recipe, start):
+    """The text of a recipe that trains the weights `start` of another on, quantized."""
+    return f'start = "{start}"\n' + recipe.replace('"small"', '"small_e2m3"') + QUANTIZATION

@@ -17,7 +17,7 @@ from taran_eo.train import Recipe, carry_out, loop
 from taran_eo.train.augment import paste
 from taran_eo.train.data import cut, pools
 from taran_eo.train.losses import SegmentationLoss
-from tests.train.labelled import QUANTIZED, RECIPE, write_tiles
+from tests.train.labelled import PUBLICATION, RECIPE, quantized, write_tiles
 
 
 @pytest.fixture
@@ -62,11 +62,11 @@ def test_from_recipe_to_a_model_that_every_engine_replays(recipe_file, tmp_path)
     runner = CliRunner()
     done = runner.invoke(app, ["train", str(recipe_file), "-o", str(tmp_path / "float")])
     assert done.exit_code == 0, done.output
-    quantized = tmp_path / "quantized.toml"
+    recipe = tmp_path / "quantized.toml"
     labelled = {"images": tmp_path / "train_v2", "masks": tmp_path / "train_ship_segmentations_v2.csv"}
-    more = QUANTIZED.format(start=tmp_path / "float" / "weights.safetensors", folder=tmp_path / "model", **labelled)
-    quantized.write_text(recipe_file.read_text().replace('"small"', '"small_e2m3"') + more)
-    done = runner.invoke(app, ["train", str(quantized), "-o", str(tmp_path / "run"), "--set", "schedule.steps=2"])
+    text = quantized(recipe_file.read_text(), tmp_path / "float" / "weights.safetensors")
+    recipe.write_text(text + PUBLICATION.format(folder=tmp_path / "model", **labelled))
+    done = runner.invoke(app, ["train", str(recipe), "-o", str(tmp_path / "run"), "--set", "schedule.steps=2"])
     assert done.exit_code == 0, done.output
     model = Model.open(tmp_path / "model")
     assert not replay(model, open_engine("onnxruntime", model.graph, threads=1))
@@ -83,12 +83,9 @@ def test_margins_of_a_float_network_are_those_of_its_graph(recipe_file, tmp_path
     trained = carry_out(
         load_toml(recipe_file, Recipe, ["schedule.steps=1"]), tmp_path / "r", lambda done: None, resume=True
     )
-    quantized = tmp_path / "quantized.toml"
-    start = tmp_path / "r" / "weights.safetensors"
-    quantized.write_text(recipe_file.read_text() + f'[quantization]\nstart = "{start}"\ncalibration = 1\n')
-    lowered = carry_out(
-        load_toml(quantized, Recipe, ["schedule.steps=1"]), tmp_path / "q", lambda done: None, resume=True
-    )
+    recipe = tmp_path / "quantized.toml"
+    recipe.write_text(quantized(recipe_file.read_text(), tmp_path / "r" / "weights.safetensors"))
+    lowered = carry_out(load_toml(recipe, Recipe, ["schedule.steps=1"]), tmp_path / "q", lambda done: None, resume=True)
     assert lowered.graph is not None and lowered.margins() == trained.margins()
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
     logits = open_engine("auto", lowered.graph, threads=1).run(pixels)

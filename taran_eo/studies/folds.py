@@ -1,0 +1,327 @@
+"""Cross-validation: every labelled tile is scored by networks that saw neither it nor the water that it shows.
+
+What the folds have in common (everything learned from other imagery) is trained once; in each fold a reference network
+goes on from there with the tiles of the other folds, and each variant goes on from the reference. A study that was
+killed goes on where it was.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from pydantic import Field, TypeAdapter, model_validator
+
+from taran_eo.config import Settings, load_toml
+from taran_eo.errors import ConfigError
+from taran_eo.evaluation import evaluate
+from taran_eo.imagery import LabelledImage, read_labels
+from taran_eo.metrics import Interval, Scores, TileScore, aggregate, differences
+from taran_eo.provenance import Provenance, environment, sha256_config, sha256_file
+from taran_eo.studies.publish import CONTRACT
+from taran_eo.train import WEIGHTS, Progress, Recipe, Source, Trained, carry_out
+
+COMMON, REFERENCE = "common", "reference"
+SCORES = "tiles.json"
+"""The scores of a network's held-out tiles, beside its weights: while it is missing, the part is not done."""
+
+Report = Callable[[Progress], None]
+
+
+class Part(Settings):
+    """A training run of the study.
+
+    Attributes:
+        recipe: File of the recipe.
+        set: Changes to it, as after ``--set``.
+    """
+
+    recipe: Path
+    set: tuple[str, ...] = ()
+
+
+class Variant(Part):
+    """A `[[variant]]` table: a run in each fold that goes on from the reference.
+
+    Attributes:
+        name: What its scores are called.
+    """
+
+    name: str
+
+
+class Labelled(Settings):
+    """A `[[tiles]]` table: labelled tiles that are dealt into the folds.
+
+    Attributes:
+        images: Folder of the images.
+        masks: CSV of their masks.
+    """
+
+    images: Path
+    masks: Path
+
+
+class FoldStudy(Settings):
+    """A cross-validation.
+
+    Attributes:
+        name: Name of the study.
+        question: What it is for, in a sentence.
+        folds: Parts that the tiles are dealt into.
+        tiles: What is dealt. A source of a recipe that reads one of these folders stands for all of them.
+        shared_water: JSON with ``pairs`` of an ``image`` and an ``other`` that show the same water. Such images are in
+            one fold, and whatever shares water with a held-out tile is not trained on.
+        common: The run before the folds, without any tile; None starts each fold from random weights.
+        reference: The run in each fold that the variants start from and are compared with.
+        variant: The variants.
+    """
+
+    name: str
+    question: str
+    folds: int = Field(5, ge=2)
+    tiles: tuple[Labelled, ...]
+    shared_water: Path | None = None
+    common: Part | None = None
+    reference: Part
+    variant: tuple[Variant, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [COMMON, REFERENCE, *(each.name for each in self.variant)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"each network needs a name of its own, not {names}")
+        return self
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A held-out tile, scored.
+
+    Attributes:
+        image: File name of the tile.
+        fold: The fold that held it out; None for the common network, which saw no tile at all.
+        network: Name of the variant, ``reference`` or ``common``.
+        score: Its score.
+    """
+
+    image: str
+    fold: int | None
+    network: str
+    score: TileScore
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study found.
+
+    Attributes:
+        scores: Scores over the tiles of all folds, by network.
+        differences: Network less reference for each score, by network, with the interval of the paired difference.
+        iou_by_fold: IoU of each fold, by network of the folds; None where it is not defined.
+        tiles: What they were computed from.
+    """
+
+    scores: Mapping[str, Scores]
+    differences: Mapping[str, Mapping[str, Interval]]
+    iou_by_fold: Mapping[str, tuple[float | None, ...]]
+    tiles: tuple[Scored, ...]
+
+
+def run(study: FoldStudy, folder: Path, report: Callable[[str], Report]) -> Answer:
+    """Carry out a study, or what is left of it.
+
+    Args:
+        study: The study.
+        folder: Where each run gets its own folder.
+        report: Called with the name of each run as it begins; gives what is called after each of its steps.
+
+    Raises:
+        ConfigError: A recipe or a table is missing or does not fit, or a folder holds runs of another study.
+    """
+    tables = [read_labels(tiles.images, tiles.masks) for tiles in study.tiles]
+    everything = [image for table in tables for image in table]
+    water = shared_water(study.shared_water)
+    seen: list[Scored] = []
+
+    def carry(part: Part, place: str, held: Sequence[LabelledImage], start: str | None) -> Mapping[str, TileScore]:
+        recipe = load_toml(part.recipe, Recipe, part.set)
+        sources = [one for source in recipe.source for one in _widened(source, study, tables)]
+        changes = {
+            "name": f"{study.name}/{place}",
+            "source": tuple(_without(source, _with_water(held, water)) for source in sources),
+            "start": None if start is None else folder / start / WEIGHTS,
+            "held_out": (),
+            "publication": None,
+        }
+        return _part(recipe.model_copy(update=changes), folder / place, held, report)
+
+    if study.common is not None:
+        scores = carry(study.common, COMMON, everything, None)
+        seen += [Scored(image, None, COMMON, score) for image, score in scores.items()]
+    for number, held in enumerate(deal(everything, study.folds, water)):
+        begun = None if study.common is None else COMMON
+        for name, part in ((REFERENCE, study.reference), *((each.name, each) for each in study.variant)):
+            scores = carry(part, f"fold_{number}/{name}", held, begun)
+            seen += [Scored(image, number, name, score) for image, score in scores.items()]
+            begun = f"fold_{number}/{REFERENCE}"
+    return answer(seen)
+
+
+def answer(tiles: Sequence[Scored]) -> Answer:
+    """Sum up the scored tiles of a study."""
+    networks = list(dict.fromkeys(tile.network for tile in tiles))
+    by_network = {
+        name: [tile.score for tile in sorted(tiles, key=lambda tile: tile.image) if tile.network == name]
+        for name in networks
+    }
+    reference = by_network[REFERENCE]
+    return Answer(
+        {name: aggregate(scores, rng=np.random.default_rng(0)) for name, scores in by_network.items()},
+        {
+            name: differences(reference, scores, rng=np.random.default_rng(0))
+            for name, scores in by_network.items()
+            if name != REFERENCE
+        },
+        {name: _iou_by_fold(tiles, name) for name in networks if name != COMMON},
+        tuple(tiles),
+    )
+
+
+def save(answer: Answer, study: FoldStudy, folder: Path) -> None:
+    """Write what a study found: ``result.json`` for readers and ``tiles.csv``, from which it follows."""
+    files = {tiles.masks for tiles in study.tiles} | ({study.shared_water} if study.shared_water else set())
+    made = Provenance(
+        environment(),
+        config_sha256=sha256_config(study),
+        inputs={str(path): sha256_file(path) for path in sorted(files)},
+    )
+    result = {
+        "name": study.name,
+        "question": study.question,
+        "scores": {name: scores.to_dict() for name, scores in answer.scores.items()},
+        "iou_by_fold": answer.iou_by_fold,
+        "differences": {
+            name: {score: {"value": less.value, "ci": less.ci} for score, less in each.items()}
+            for name, each in answer.differences.items()
+        },
+        "provenance": made.to_dict(),
+    }
+    (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+    with (folder / "tiles.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        for number, tile in enumerate(answer.tiles):
+            values = {"image": tile.image, "fold": tile.fold, "network": tile.network, **asdict(tile.score)}
+            if number == 0:
+                table.writerow(values)
+            table.writerow(
+                [" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values.values()]
+            )
+
+
+def deal(images: Sequence[LabelledImage], folds: int, water: Mapping[str, frozenset[str]]) -> list[list[LabelledImage]]:
+    """Deal images into folds, so that each gets its part of large ships, small ships and empty sea.
+
+    Images that show the same water stay together. Depends on nothing but the images and their masks.
+
+    Raises:
+        ConfigError: There are fewer groups than folds.
+    """
+    groups: list[list[LabelledImage]] = []
+    for image in sorted(images, key=lambda image: image.path.name):
+        near = [group for group in groups if any(other.path.name in water.get(image.path.name, ()) for other in group)]
+        groups = [group for group in groups if group not in near]
+        groups.append([image, *(other for group in near for other in group)])
+    if len(groups) < folds:
+        raise ConfigError(
+            f"{len(groups)} independent images cannot be dealt into {folds} folds", remedy="Ask for fewer folds"
+        )
+    pixels = [sum(int(image.mask().sum()) for image in group) for group in groups]
+    order = sorted(range(len(groups)), key=lambda index: -pixels[index])
+    dealt: list[list[LabelledImage]] = [[] for _ in range(folds)]
+    for place, index in enumerate(order):
+        turn, seat = divmod(place, folds)
+        dealt[seat if turn % 2 == 0 else folds - 1 - seat] += groups[index]  # there and back, as teams are chosen
+    return dealt
+
+
+def shared_water(path: Path | None) -> dict[str, frozenset[str]]:
+    """Read which images show the same water, by name, both ways.
+
+    Raises:
+        ConfigError: The file cannot be read or has another form.
+    """
+    if path is None:
+        return {}
+    near: dict[str, frozenset[str]] = {}
+    try:
+        for pair in json.loads(path.read_text(encoding="utf-8"))["pairs"]:
+            for one, other in ((pair["image"], pair["other"]), (pair["other"], pair["image"])):
+                near[one] = near.get(one, frozenset()) | {other}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} does not tell which images show the same water ({type(error).__name__}: {error})",
+            remedy="Make it with pipelines/shared_water.py",
+            path=path,
+        ) from error
+    return near
+
+
+def _with_water(images: Iterable[LabelledImage], water: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """Names of the images and of all that share water with them."""
+    names = frozenset(image.path.name for image in images)
+    return names.union(*(water.get(name, frozenset()) for name in names))
+
+
+def _without(source: Source, hidden: frozenset[str]) -> Source:
+    return source.model_copy(update={"exclude": (*source.exclude, *sorted(hidden))})
+
+
+def _widened(source: Source, study: FoldStudy, images: Sequence[Sequence[LabelledImage]]) -> Iterator[Source]:
+    """A source of labelled tiles becomes one of each folder of them, with shares by the number of images."""
+    if source.images not in {tiles.images for tiles in study.tiles}:
+        yield source
+        return
+    whole = sum(map(len, images))
+    for tiles, part in zip(study.tiles, images, strict=True):
+        shares = {name: getattr(source, name) * len(part) / whole for name in ("ship_share", "empty_share")}
+        yield source.model_copy(update={"images": tiles.images, "masks": tiles.masks, **shares})
+
+
+def _part(
+    recipe: Recipe, folder: Path, held: Sequence[LabelledImage], report: Callable[[str], Report]
+) -> Mapping[str, TileScore]:
+    """Train a network and score it on the images held out, unless that was done already: the scores by name."""
+    path = folder / SCORES
+    if not path.exists():
+        trained = carry_out(recipe, folder, report(recipe.name), resume=True)
+        scores = score(trained, held)
+        tiles = {image.path.name: asdict(each) for image, each in zip(held, scores, strict=True)}
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(json.dumps({"recipe": recipe.digest(), "tiles": tiles}, indent=1))
+        unfinished.replace(path)
+    told = json.loads(path.read_text())
+    if told["recipe"] != recipe.digest():
+        raise ConfigError(
+            f"{folder} holds the run of another recipe than {recipe.name!r} as it stands now",
+            remedy="Give another folder with -o, or remove this one",
+            path=folder,
+        )
+    return TypeAdapter(dict[str, TileScore]).validate_python(told["tiles"])
+
+
+def score(trained: Trained, images: Sequence[LabelledImage]) -> list[TileScore]:
+    """Score a trained network on labelled images, read and tiled as on board."""
+    halo, alignment = trained.margins()
+    return evaluate(images, trained.predict, CONTRACT, halo=halo, alignment=alignment)
+
+
+def _iou_by_fold(tiles: Sequence[Scored], network: str) -> tuple[float | None, ...]:
+    folds: dict[int | None, list[TileScore]] = {}
+    for tile in tiles:
+        if tile.network == network:
+            folds.setdefault(tile.fold, []).append(tile.score)
+    return tuple(aggregate(scores, rng=np.random.default_rng(0)).iou.value for scores in folds.values())

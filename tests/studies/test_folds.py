@@ -1,0 +1,159 @@
+"""Cross-validation: no network is scored on water that it saw, and a killed study ends as if it had not been."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from taran_eo.cli import app
+from taran_eo.config import load_toml
+from taran_eo.errors import ConfigError
+from taran_eo.imagery import LabelledImage, kaggle_encode
+from taran_eo.studies import folds
+from taran_eo.studies.folds import FoldStudy, deal, run, shared_water
+from taran_eo.train import data
+from tests.train.labelled import QUANTIZATION, RECIPE, write_tiles
+
+STUDY = """
+name = "small_folds"
+question = "Does a study work?"
+folds = 3
+shared_water = "{water}"
+[[tiles]]
+images = "{images}"
+masks = "{masks}"
+[common]
+recipe = "{recipe}"
+set = ["schedule.steps=1", "synthetic.scenes=2", "synthetic.size=64", "synthetic.empty_share=1.0"]
+[reference]
+recipe = "{recipe}"
+set = ["schedule.steps=2"]
+[[variant]]
+name = "e2m3"
+recipe = "{quantized}"
+set = ["schedule.steps=1"]
+"""
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    images, masks = write_tiles(tmp_path)
+    recipe, quantized, water = tmp_path / "small.toml", tmp_path / "quantized.toml", tmp_path / "water.json"
+    recipe.write_text(RECIPE.format(images=images, masks=masks))
+    quantized.write_text(recipe.read_text() + QUANTIZATION)
+    names = sorted(path.name for path in images.iterdir())
+    water.write_text(json.dumps({"pairs": [{"image": names[0], "other": names[3]}]}))
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.format(images=images, masks=masks, recipe=recipe, quantized=quantized, water=water))
+    return path
+
+
+def test_no_network_is_scored_on_what_it_was_trained_on(study_file, tmp_path, monkeypatch):
+    study = load_toml(study_file, FoldStudy)
+    trained_on = {}
+    real = folds.carry_out
+
+    def noted(recipe, folder, report, *, resume):
+        trained_on[folder] = {
+            image.path.name for pool in data.pools(recipe) for image in pool.images if isinstance(image, LabelledImage)
+        }
+        return real(recipe, folder, report, resume=resume)
+
+    monkeypatch.setattr(folds, "carry_out", noted)
+    answer = run(study, tmp_path / "out", lambda name: lambda done: None)
+    water = shared_water(study.shared_water)
+    everything = {path.name for path in study.tiles[0].images.iterdir()}
+    assert trained_on[tmp_path / "out" / "common"] == set()
+    for network in ("reference", "e2m3"):
+        scored = [tile for tile in answer.tiles if tile.network == network]
+        assert sorted(tile.image for tile in scored) == sorted(everything)
+        for fold in range(study.folds):
+            held = {tile.image for tile in scored if tile.fold == fold}
+            hidden = held.union(*(water.get(name, set()) for name in held))
+            assert trained_on[tmp_path / "out" / f"fold_{fold}" / network] == everything - hidden
+    assert answer.scores["reference"].tiles == answer.scores["common"].tiles == 6
+    assert len(answer.iou_by_fold["e2m3"]) == 3 and set(answer.differences) == {"common", "e2m3"}
+
+
+def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
+    command = ["study", str(study_file), "-o"]
+    done = CliRunner().invoke(app, [*command, str(tmp_path / "whole")])
+    assert done.exit_code == 0, done.output
+    assert "e2m3 less reference: IoU" in done.stdout
+
+    class KilledError(Exception):
+        pass
+
+    def kill(done):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        run(
+            load_toml(study_file, FoldStudy),
+            tmp_path / "torn",
+            lambda name: kill if name.endswith("fold_1/e2m3") else lambda done: None,
+        )
+    begun = []
+    run(load_toml(study_file, FoldStudy), tmp_path / "torn", lambda name: begun.append(name) or (lambda done: None))
+    assert [name.partition("/")[2] for name in begun] == ["fold_1/e2m3", "fold_2/reference", "fold_2/e2m3"]
+    assert CliRunner().invoke(app, [*command, str(tmp_path / "torn")]).exit_code == 0
+    assert (tmp_path / "torn/tiles.csv").read_text() == (tmp_path / "whole/tiles.csv").read_text()
+    result = json.loads((tmp_path / "whole/result.json").read_text())
+    with (tmp_path / "whole/tiles.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["network"] == "e2m3"]
+    hit, false, missed = (
+        sum(int(row[f"{kind}_px"]) for row in rows) for kind in ("true_positive", "false_positive", "false_negative")
+    )
+    assert result["scores"]["e2m3"]["iou"] == pytest.approx(hit / (hit + false + missed))
+    assert result["provenance"]["config_sha256"]
+
+
+def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
+    def quiet(name):
+        return lambda done: None
+
+    run(load_toml(study_file, FoldStudy), tmp_path / "out", quiet)
+    changed = load_toml(study_file, FoldStudy, ['common.set=["schedule.steps=2"]'])
+    with pytest.raises(ConfigError, match="another recipe"):
+        run(changed, tmp_path / "out", quiet)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("folds=7", "5 independent images cannot be dealt into 7 folds"),
+        ("shared_water=absent.json", "does not tell which images show the same water"),
+        ('variant=[{name = "reference", recipe = "a.toml"}]', "a name of its own"),
+    ],
+)
+def test_what_makes_no_study_is_refused(study_file, tmp_path, change, said):
+    done = CliRunner().invoke(app, ["study", str(study_file), "-o", str(tmp_path / "out"), "--set", change])
+    assert said in str(done.exception)
+
+
+@given(st.lists(st.integers(0, 50), min_size=8, max_size=30), st.integers(2, 4), st.data())
+def test_folds_part_the_images_and_keep_groups_whole(sizes, count, data):
+    names = [f"{number:03}.jpg" for number in range(len(sizes))]
+    pairs = data.draw(st.lists(st.tuples(*[st.sampled_from(names)] * 2), max_size=3))
+    water = {name: frozenset() for name in names}
+    for one, other in pairs:
+        water[one] |= {other}
+        water[other] |= {one}
+    images = [
+        LabelledImage(Path(name), 10, 10, (kaggle_encode(np.arange(100).reshape(10, 10) < size),) if size else ())
+        for name, size in zip(names, sizes, strict=True)
+    ]
+    dealt = [[image.path.name for image in fold] for fold in deal(images, count, water)]
+    assert sorted(name for fold in dealt for name in fold) == names
+    fold_of = {name: number for number, fold in enumerate(dealt) for name in fold}
+    assert all(fold_of[one] == fold_of[other] for one, other in pairs)
+    if not pairs:
+        assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
+        pixels = [sum(sizes[int(name[:3])] for name in fold) for fold in dealt]
+        assert max(pixels) - min(pixels) <= 2 * max(sizes)
+    assert dealt == [[image.path.name for image in fold] for fold in deal(images[::-1], count, water)]
