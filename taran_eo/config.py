@@ -160,6 +160,8 @@ def _fault(fault: Any, key: str) -> str:  # noqa: ANN401  pydantic's ErrorDetail
         return f"{key} is missing"
     if fault["type"] == "extra_forbidden":
         return f"{key} = {fault['input']!r} is not a known key"
+    if fault["type"] == "value_error":  # a rule over several keys, which says itself what it wants
+        return str(fault["msg"]).removeprefix("Value error, ")
     return f"{key} = {fault['input']!r}: {fault['msg']}"
 
 
@@ -171,6 +173,8 @@ def _remedy(fault: Any, key: str, model: type[BaseModel]) -> str:  # noqa: ANN40
         known = _keys(model)
         near = difflib.get_close_matches(last, known, n=1)
         return f"Did you mean {near[0]}?" if near else f"Remove it; known keys are {', '.join(known)}"
+    if fault["type"] == "value_error":
+        return "Change one of the keys that it names"
     return f"Give {key} a value of that kind"
 
 

@@ -22,9 +22,11 @@ def evaluate(
     *,
     halo: int,
     alignment: int,
+    bands: tuple[int, ...] | None = None,
     gsd_m: float | None = None,
     tile_size: int = TILE,
     progress: Callable[[int], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> list[TileScore]:
     """Score a predictor on labelled images, read and tiled as on board.
 
@@ -34,9 +36,11 @@ def evaluate(
         contract: What it takes as input.
         halo: Margin of a tile, in pixels.
         alignment: Rows and columns of a tile are multiples of this.
+        bands: 1-based bands of the images in the contract's order, or a single one to be repeated; None chooses.
         gsd_m: Metres a pixel of images that do not tell; None takes the contract's.
         tile_size: Side of a tile in pixels.
         progress: Called with the number of images done.
+        warn: Called with what the user should know about an image.
 
     Returns:
         The score of each image, in order; `taran_eo.metrics.aggregate` makes those of the set.
@@ -44,16 +48,20 @@ def evaluate(
     Raises:
         ContractError: An image and its masks differ in size.
         ImageryError: An image cannot be read.
+        CorruptDataError: A mask cannot be read.
+        ConfigError: `bands` or `gsd_m` makes no sense.
     """
     tiles: list[TileScore] = []
     for image in images:
-        with open_scene(image.path, contract, gsd_m=contract.gsd_m if gsd_m is None else gsd_m) as scene:
+        with open_scene(image.path, contract, bands=bands, gsd_m=gsd_m) as scene:
             if (scene.rows, scene.cols) != (image.rows, image.cols):
                 raise ContractError(
                     f"{image.path} has {scene.rows} x {scene.cols} pixels, its masks {image.rows} x {image.cols}",
                     remedy="Give the masks' size in the columns width and height of the table",
                     path=image.path,
                 )
+            for warning in scene.warnings if warn is not None else ():
+                warn(warning)
             found = np.zeros((scene.rows, scene.cols), dtype=bool)
             valid = np.zeros_like(found)
             for tile in scene.tiles(tile_size, halo, alignment):
@@ -61,7 +69,7 @@ def evaluate(
                 found[tile.core.slices] = predict(tile.pixels)[inner]
                 valid[tile.core.slices] = tile.valid[inner]
             resolution = contract.gsd_m if scene.gsd_m is None else scene.gsd_m
-            tiles.append(score_tile(image.masks(), found, valid, gsd_m=resolution))
+            tiles.append(score_tile(image.parts(), found, valid, gsd_m=resolution))
         if progress is not None:
             progress(len(tiles))
     return tiles

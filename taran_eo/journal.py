@@ -50,7 +50,7 @@ class Finished:
 
     Attributes:
         name: Name of the scene among the outputs.
-        file: Path of the scene's file, as it was given.
+        file: Path of the scene's file, links resolved.
         input: The file when it was read.
         outputs: SHA-256 of each output, by its path within the folder.
         tiles: Tiles of the scene.

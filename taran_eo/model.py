@@ -18,6 +18,7 @@ import json
 import tempfile
 import zlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,7 +96,7 @@ class _Manifest(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
     version: str
     task: str
-    contract: dict[str, Any]
+    contract: Contract
     output: _Output
 
 
@@ -143,7 +144,6 @@ class Model:
         try:
             _check_format(load_toml(folder / _MANIFEST, _FormatOnly).format, folder)
             manifest = load_toml(folder / _MANIFEST, _Manifest)
-            contract = Contract.from_dict(manifest.contract)
             graph = graphs.load(folder / _FLIGHT)
         except ModelError:
             raise
@@ -151,14 +151,14 @@ class Model:
             raise ModelError(
                 f"The model in {folder} cannot be used: {error.what}", remedy=error.remedy, path=folder
             ) from error
-        _check_fit(folder, graph, contract, manifest.output.classes)
+        _check_fit(folder, graph, manifest.contract, manifest.output.classes)
         return cls(
             path=folder,
             name=manifest.name,
             version=manifest.version,
             task=manifest.task,
             graph=graph,
-            contract=contract,
+            contract=manifest.contract,
             classes=manifest.output.classes,
             threshold=manifest.output.threshold,
         )
@@ -207,7 +207,7 @@ def save(
     weights: Mapping[str, NDArray[Any]] | None = None,
     overwrite: bool = False,
 ) -> Model:
-    """Write a model folder and open it again; the folder appears complete or not at all.
+    """Write a model folder and open it again; the folder appears complete or not at all, and an old one stays until then.
 
     The golden logits are computed here, by the reference interpreter.
 
@@ -241,7 +241,7 @@ def save(
         "name": name,
         "version": version,
         "task": task,
-        "contract": contract.to_dict(),
+        "contract": contract.model_dump(mode="json"),
         "output": {"classes": classes, "threshold": threshold},
     }
     try:
@@ -262,9 +262,11 @@ def save(
             lines = [f"{digest}  {file}\n" for file, digest in sums.items()]
             (fresh / _SUMS).write_text("".join(lines), encoding="utf-8")
             Model.open(fresh).golden()  # what cannot be read back is not put in place
-            if folder.exists():
-                folder.rename(Path(scratch) / "old")
-            fresh.rename(folder)
+            with ExitStack() as undo:
+                if folder.exists():
+                    undo.callback(folder.rename(Path(scratch) / "old").rename, folder)
+                fresh.rename(folder)
+                undo.pop_all()
     except OSError as error:
         raise OutputError(
             f"The model folder {folder} cannot be written: {error}",

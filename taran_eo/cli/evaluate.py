@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from taran_eo.cli.console import on_terminal, print_json, print_table
-from taran_eo.cli.options import EngineChoice, ModelFolder, Threshold
+from taran_eo.cli.console import complain, on_terminal, parse_bands, print_json, print_table
+from taran_eo.cli.options import Bands, EngineChoice, ModelFolder, Threshold
 
 
 def command(
@@ -18,6 +18,7 @@ def command(
     model: ModelFolder = None,
     engine: EngineChoice = "auto",
     threshold: Threshold = None,
+    bands: Bands = None,
     gsd: Annotated[float | None, typer.Option(help="Metres a pixel of images that do not tell; the model's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -42,20 +43,25 @@ def command(
     decision = Decision.of(opened.threshold if threshold is None else threshold, graph.logit_scale)
     runner = open_engine(engine, graph, threads=cores())
     labelled = read_labels(images, masks)
+    warnings: list[str] = []
     tiles = evaluate(
         labelled,
         lambda pixels: runner.run(pixels)[0] >= decision.threshold,
         opened.contract,
         halo=graph.halo,
         alignment=graph.alignment,
+        bands=parse_bands(bands),
         gsd_m=gsd,
         progress=(lambda done: typer.echo(f"\r{done} of {len(labelled)}", nl=False, err=True))
         if on_terminal()
         else None,
+        warn=warnings.append,
     )
     scores = aggregate(tiles, rng=np.random.default_rng(seed)).to_dict()
     if on_terminal():
         typer.echo("\r", nl=False, err=True)
+    for warning in dict.fromkeys(warnings):
+        complain(warning)
     if as_json:
         print_json({"model": opened.name, "digest": graph.digest, **scores})
     else:

@@ -29,13 +29,12 @@ def command(
 
 
 def _model(path: Path | None) -> dict[str, Any]:
-    from taran_eo.graph import Conv, plan
+    from taran_eo.graph import plan
     from taran_eo.model import Model
 
     model = Model.open(path)
     graph = model.graph
     memory = plan(graph, 768, 768)
-    convolutions = [op for op in graph.ops if isinstance(op, Conv)]
     return {
         "model": model.name,
         "version": model.version,
@@ -44,11 +43,9 @@ def _model(path: Path | None) -> dict[str, Any]:
         "input": f"{', '.join(model.contract.bands)}, {model.contract.bit_depth} bits, {model.contract.gsd_m} m",
         "classes": ", ".join(model.classes),
         "threshold": model.threshold,
-        "weights": ", ".join(sorted({str(op.weight_format) for op in convolutions})),
-        "activations": ", ".join(
-            sorted({str(graph.tensors[op.target].format) for op in convolutions if op.requantize is not None})
-        ),
-        "parameters": sum(op.weights.size + op.bias.size for op in convolutions),
+        "weights": ", ".join(graph.weight_formats),
+        "activations": ", ".join(graph.activation_formats),
+        "parameters": graph.parameters,
         "operations": len(graph.ops),
         "gmac_a_768_tile": round(graph.macs(768, 768) / 1e9, 3),
         "arena_mib_a_768_tile": round(memory.arena_bytes / 2**20, 1),

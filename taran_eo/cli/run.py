@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from taran_eo.cli.console import complain, on_terminal, parse_bands, print_json, print_table
-from taran_eo.cli.options import EngineChoice, ModelFolder, Threshold
+from taran_eo.cli.options import Bands, EngineChoice, ModelFolder, Threshold
 
 if TYPE_CHECKING:
     from taran_eo.onboard import Progress, Summary
@@ -26,7 +26,7 @@ def command(
     tile: Annotated[
         int, typer.Option(help="Side of a tile in pixels; changes memory and speed, never a result.")
     ] = 768,
-    bands: Annotated[str | None, typer.Option(help="Bands for red, green, blue, e.g. 3,2,1.")] = None,
+    bands: Bands = None,
     gsd: Annotated[
         float | None, typer.Option(help="Metres a pixel of scenes that do not tell, such as plain JPEGs.")
     ] = None,

@@ -33,6 +33,6 @@ def command(
         answer = run(study, folder, begun)
     save(answer, study, folder)
     for name, scores in answer.scores.items():
-        tell(f"{name}: IoU {scores.iou.value:.4f} {scores.iou.ci} over {scores.tiles} tiles")
+        tell(f"{name}: IoU {scores.iou} over {scores.tiles} tiles")
     for name, less in answer.differences.items():
-        tell(f"{name} less reference: IoU {less['iou'].value:+.4f} {less['iou'].ci}")
+        tell(f"{name} less reference: IoU {less['iou']}")

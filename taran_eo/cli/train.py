@@ -43,7 +43,7 @@ def command(
     result = {"scores": {name: score.to_dict() for name, score in scores.items()}, "provenance": facts}
     (folder / "result.json").write_text(json.dumps(result, indent=1, default=str) + "\n")
     for name, score in scores.items():
-        typer.echo(f"{name}: IoU {score.iou.value:.4f} {score.iou.ci}")
+        typer.echo(f"{name}: IoU {score.iou}")
     if trained.graph is not None and recipe.start is not None and recipe.publication is not None:
         from safetensors.numpy import load_file
 

@@ -108,7 +108,7 @@ def _convolution(program: _Program, graph: Graph, op: Conv, source: str) -> str:
         steps = _conv_node(program, op, [source, weights, bias])
         return steps if op.requantize is None else _round_to_grid(program, graph, op, steps, np.float32)
     total: str | None = None
-    for power, digits in _digits(op, integer_image(graph.tensors[op.source].format).high):
+    for power, digits in _digits(op, integer_image(graph.tensors[op.source].format).magnitude):
         partial = _conv_node(program, op, [source, program.constant(digits.astype(np.float32))])
         wide = program.node("Cast", [partial], to=TensorProto.DOUBLE)
         if power:

@@ -37,6 +37,11 @@ class IntegerImage:
         return max((-self.low - 1).bit_length(), self.high.bit_length()) + 1 if self.low < 0 else self.high.bit_length()
 
     @property
+    def magnitude(self) -> int:
+        """The largest magnitude."""
+        return max(-self.low, self.high)
+
+    @property
     def lane(self) -> np.dtype[np.integer]:
         """The narrowest numpy integer that holds it.
 
@@ -57,7 +62,9 @@ def integer_image(fmt: Format) -> IntegerImage:
     """The integer image of a format."""
     if isinstance(fmt, Integer):
         return IntegerImage(fmt.step_exponent, fmt.lowest_integer, fmt.highest_integer)
-    high = int(fmt.largest / 2.0**fmt.step_exponent)
+    # In integers, as the image of a wide format is no binary64 number.
+    field, mantissa = divmod(fmt.largest_magnitude_code, 1 << fmt.mantissa_bits)
+    high = ((1 << fmt.mantissa_bits) + mantissa) << (field - 1)
     return IntegerImage(fmt.step_exponent, -high if fmt.signed else 0, high)
 
 
@@ -116,8 +123,7 @@ def exact_terms(weights: Format, activations: Format, limit: int) -> int:
         >>> exact_terms(MiniFloat(3, 2), MiniFloat(3, 2), 2**24)
         83
     """
-    first, second = integer_image(weights), integer_image(activations)
-    return limit // (max(-first.low, first.high) * max(-second.low, second.high))
+    return limit // (integer_image(weights).magnitude * integer_image(activations).magnitude)
 
 
 def _refuse_wide(fmt: Format) -> None:

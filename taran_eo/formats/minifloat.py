@@ -115,6 +115,11 @@ class MiniFloat:
         return self.magnitude(self.largest_magnitude_code)
 
     @property
+    def lowest(self) -> float:
+        """The smallest finite value: below zero where there is a sign."""
+        return -self.largest if self.signed else 0.0
+
+    @property
     def smallest(self) -> float:
         """The smallest value above zero."""
         return self.magnitude(1 if self.subnormals else 2**self.mantissa_bits)

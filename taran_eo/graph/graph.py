@@ -117,20 +117,39 @@ class Graph:
         """The margin around a tile that makes its logits independent of the tiling: `reach`, aligned."""
         return -(-self.reach // self.alignment) * self.alignment
 
+    @property
+    def weight_formats(self) -> tuple[str, ...]:
+        """Names of the formats of the weights, sorted."""
+        return tuple(sorted({str(op.weight_format) for op in self._convolutions}))
+
+    @property
+    def activation_formats(self) -> tuple[str, ...]:
+        """Names of the formats between convolutions, sorted."""
+        rounded = (op for op in self._convolutions if op.requantize is not None)
+        return tuple(sorted({str(self.tensors[op.target].format) for op in rounded}))
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights and biases."""
+        return sum(op.weights.size + op.bias.size for op in self._convolutions)
+
     def macs(self, rows: int, cols: int) -> int:
         """Multiplications of a tile of rows x cols pixels."""
         return sum(
             op.weights.size * (rows >> self.tensors[op.target].level) * (cols >> self.tensors[op.target].level)
-            for op in self.ops
-            if isinstance(op, Conv)
+            for op in self._convolutions
         )
+
+    @property
+    def _convolutions(self) -> tuple[Conv, ...]:
+        return tuple(op for op in self.ops if isinstance(op, Conv))
 
 
 def worst_accumulator(op: Conv, source: Tensor) -> int:
     """The largest magnitude that an accumulator of this convolution can reach, whatever the input."""
     image = integer_image(source.format)
     per_channel = np.abs(op.weights.astype(np.int64)).reshape(len(op.weights), -1).sum(axis=1)
-    reached = per_channel * max(-image.low, image.high) + np.abs(op.bias.astype(np.int64))
+    reached = per_channel * image.magnitude + np.abs(op.bias.astype(np.int64))
     return int(reached.max())
 
 

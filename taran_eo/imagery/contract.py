@@ -1,20 +1,21 @@
 """The input contract: what a model expects of pixels. Imagery is brought to it, or refused by name."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Literal
 
-from taran_eo.errors import ConfigError, ContractError
+from pydantic import Field
+
+from taran_eo.config import Settings
+from taran_eo.errors import ConfigError
 
 GSD_RANGE_M = 0.01, 10_000.0
 """Metres a pixel from which to which a user is believed: a drone over a quay, a weather satellite."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
+class Contract(Settings):
     """What the pixels are that a model was trained on.
 
-    There is no mean and no deviation here: normalization is inside the graph, integer pixels go in.
+    There is no mean and no deviation here: normalization is inside the graph, integer pixels go in. Values that this
+    version cannot serve are refused.
 
     Attributes:
         bands: Names of the bands in the order of the graph's input channels.
@@ -25,30 +26,12 @@ class Contract:
         nodata: Grey level that stands in for pixels without data.
     """
 
-    bands: tuple[str, ...] = ("red", "green", "blue")
-    bit_depth: int = 8
-    gsd_m: float = 1.5
-    gsd_tolerance: float = 0.2
-    tone: str = "display"
-    nodata: int = 0
-
-    def __post_init__(self) -> None:
-        supported: tuple[tuple[str, object, bool], ...] = (
-            ("bands", self.bands, len(self.bands) >= 1 and all(isinstance(b, str) and b for b in self.bands)),
-            ("bit_depth", self.bit_depth, self.bit_depth == 8),
-            ("gsd_m", self.gsd_m, 0 < self.gsd_m < float("inf")),
-            ("gsd_tolerance", self.gsd_tolerance, 0 < self.gsd_tolerance < 1),
-            ("tone", self.tone, self.tone == "display"),
-            ("nodata", self.nodata, self.nodata == 0),
-        )
-        for name, value, good in supported:
-            if not good:
-                raise ContractError(
-                    f"The input contract has {name} = {value!r}, which this version cannot serve",
-                    remedy=f"Use a value like the default, {_DEFAULTS[name]!r}",
-                    field=name,
-                    value=value,
-                )
+    bands: tuple[Annotated[str, Field(min_length=1)], ...] = Field(("red", "green", "blue"), min_length=1)
+    bit_depth: int = Field(8, ge=8, le=8)
+    gsd_m: float = Field(1.5, gt=0, allow_inf_nan=False)
+    gsd_tolerance: float = Field(0.2, gt=0, lt=1)
+    tone: Literal["display"] = "display"
+    nodata: int = Field(0, ge=0, le=0)
 
     def check_request(self, bands: tuple[int, ...] | None, gsd_m: float | None) -> None:
         """Refuse bands and a scale that no scene could be opened with; None leaves them to the scene.
@@ -69,34 +52,3 @@ class Contract:
                 remedy=f"Give metres a pixel, {finest_m:g} to {coarsest_m:g}",
                 gsd_m=gsd_m,
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        """This contract as plain values, for a TOML or JSON file; `from_dict` is its inverse."""
-        return {**asdict(self), "bands": list(self.bands)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Contract":
-        """The contract that `to_dict` wrote; absent fields have their defaults.
-
-        Raises:
-            ContractError: A field is unknown, of the wrong type, or has a value that is not supported.
-        """
-        unknown = sorted(set(values) - set(_DEFAULTS))
-        if unknown:
-            raise ContractError(
-                f"The input contract has the unknown field {unknown[0]!r}",
-                remedy=f"The fields are {', '.join(_DEFAULTS)}; a newer version may know more",
-                field=unknown[0],
-            )
-        try:
-            known = {name: _KINDS[name](value) for name, value in values.items()}
-        except (TypeError, ValueError) as error:
-            raise ContractError(
-                f"The input contract has a field of the wrong type: {error}",
-                remedy=f"Give values like the defaults, {_DEFAULTS}",
-            ) from error
-        return cls(**known)
-
-
-_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Contract)}
-_KINDS: dict[str, Any] = {name: type(value) for name, value in _DEFAULTS.items()}

@@ -3,9 +3,14 @@
 import math
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from rasterio._err import CPLE_AppDefinedError, CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.warp import transform as warp_points
+
+Floats = NDArray[np.float64]
 
 WGS84_A_M = 6378137.0
 """Semi-major axis of the WGS84 ellipsoid (NIMA TR8350.2)."""
@@ -36,6 +41,40 @@ def metres_per_degree(lat_deg: float) -> tuple[float, float]:
     return math.radians(meridian_radius_m), math.radians(normal_radius_m * math.cos(lat))
 
 
+def to_lonlat(points: Floats, crs: CRS, transform: Any) -> Floats:  # noqa: ANN401 affine has no types
+    """Longitude and latitude (WGS 84 degrees) of points of a scene.
+
+    Args:
+        points: float64[..., 2]: row, column.
+        crs: The scene's coordinate reference system.
+        transform: affine.Affine from (column, row) to the coordinates of `crs`.
+
+    Returns:
+        float64[..., 2]; infinite where a point has no place on the globe.
+    """
+    flat = points.reshape(-1, 2)
+    a, b, c, d, e, f = transform[:6]
+    lon, lat = _warped(crs, flat @ (b, a) + c, flat @ (e, d) + f)
+    # A scene in degrees that crosses the antimeridian counts on beyond it.
+    lon = np.where(abs(lon) > 180.0, lon - np.copysign(360.0, lon), lon)
+    on_globe = (abs(lon) <= 180.0) & (abs(lat) <= 90.0)
+    return np.where(on_globe[:, None], np.stack([lon, lat], axis=1), math.inf).reshape(points.shape)
+
+
+def _warped(crs: CRS, east: Floats, north: Floats) -> Floats:
+    """float64[2, points]: longitude and latitude, infinite where there is none."""
+    try:
+        return np.array(warp_points(crs, CRS.from_epsg(4326), east.tolist(), north.tolist())[:2])
+    except CPLE_AppDefinedError:
+        # One point off the globe spoils the answer for all.
+        if len(east) > 1:
+            half = len(east) // 2
+            return np.hstack([_warped(crs, east[:half], north[:half]), _warped(crs, east[half:], north[half:])])
+    except (RasterioError, CPLE_BaseError):
+        pass
+    return np.full((2, len(east)), math.inf)
+
+
 def pixel_steps_m(crs: CRS, transform: Any, rows: int, cols: int) -> tuple[float, float, float] | None:  # noqa: ANN401
     """True size of the pixel at the centre of a scene.
 
@@ -54,15 +93,9 @@ def pixel_steps_m(crs: CRS, transform: Any, rows: int, cols: int) -> tuple[float
     """
     half_rows, half_cols = min(rows, _BASELINE_PIXELS) / 2, min(cols, _BASELINE_PIXELS) / 2
     row, col = rows / 2, cols / 2
-    points = [(col, row - half_rows), (col, row + half_rows), (col - half_cols, row), (col + half_cols, row)]
-    a, b, c, d, e, f = transform[:6]
-    east = [a * at_col + b * at_row + c for at_col, at_row in points]
-    north = [d * at_col + e * at_row + f for at_col, at_row in points]
-    try:
-        lon, lat = warp_points(crs, CRS.from_epsg(4326), east, north)
-    except RasterioError:
-        return None
-    if not all(map(math.isfinite, (*lon, *lat))):
+    points = [(row - half_rows, col), (row + half_rows, col), (row, col - half_cols), (row, col + half_cols)]
+    lon, lat = to_lonlat(np.array(points), crs, transform).T.tolist()
+    if not all(map(math.isfinite, lon)):
         return None
     north_m, east_m = metres_per_degree(sum(lat) / 4)
 

@@ -2,7 +2,7 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from taran_eo.errors import ConfigError, CorruptDataError
 from taran_eo.imagery.jpeg import read_jpeg
-from taran_eo.imagery.rle import kaggle_decode
+from taran_eo.imagery.rle import kaggle_decode_part
+from taran_eo.imagery.window import Part
 
 AIRBUS_TILE = 768
 """Rows and columns of a competition tile, for tables without ``width`` and ``height``."""
@@ -37,22 +38,31 @@ class LabelledImage:
         """The image of a JPEG file, ``uint8[rows, cols, 3]``."""
         return read_jpeg(self.path)
 
-    def masks(self) -> list[NDArray[np.bool_]]:
-        """One mask a ship, ``bool[rows, cols]``.
+    def parts(self) -> Iterator[Part]:
+        """The pixels of each ship within the smallest window around them, decoded one by one.
 
         Raises:
             CorruptDataError: A text is no run length, or does not fit.
         """
-        try:
-            return [kaggle_decode(text, self.rows, self.cols) for text in self.ships]
-        except CorruptDataError as error:
-            raise CorruptDataError(f"The masks of {self.path}: {error.what}", remedy=error.remedy) from error
+        for text in self.ships:
+            try:
+                part = kaggle_decode_part(text, self.rows, self.cols)
+            except CorruptDataError as error:
+                raise CorruptDataError(f"The masks of {self.path}: {error.what}", remedy=error.remedy) from error
+            yield part
+
+    def masks(self) -> Iterator[NDArray[np.bool_]]:
+        """One mask a ship, ``bool[rows, cols]``, decoded one by one; raises as `parts` does."""
+        for window, part in self.parts():
+            mask = np.zeros((self.rows, self.cols), dtype=np.bool_)
+            mask[window.slices] = part
+            yield mask
 
     def mask(self) -> NDArray[np.bool_]:
-        """All ships together, ``bool[rows, cols]``."""
-        union = np.zeros((self.rows, self.cols), dtype=bool)
-        for mask in self.masks():
-            union |= mask
+        """All ships together, ``bool[rows, cols]``; raises as `parts` does."""
+        union = np.zeros((self.rows, self.cols), dtype=np.bool_)
+        for window, part in self.parts():
+            union[window.slices] |= part
         return union
 
 

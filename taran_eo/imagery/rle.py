@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.errors import CorruptDataError
+from taran_eo.imagery.window import Part, Window
 
 
 def _edges(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -43,21 +44,51 @@ def kaggle_encode(mask: NDArray[np.bool_]) -> str:
         >>> kaggle_encode(np.array([[0, 1], [1, 1]], dtype=bool))
         '2 3'
     """
-    edges = _edges(mask)
-    runs = np.stack([edges[::2] + 1, edges[1::2] - edges[::2]], axis=1)
-    return " ".join(map(str, runs.reshape(-1).tolist()))
+    return kaggle_encode_part((Window(0, 0, *mask.shape), mask), len(mask))
+
+
+def kaggle_encode_part(part: Part, rows: int) -> str:
+    """Encode the pixels of a window as Kaggle run lengths on the scene; the scene itself is never in memory.
+
+    Args:
+        part: A window of the scene, and its pixels.
+        rows: Rows of the scene.
+    """
+    window, mask = part
+    # Where the window leaves room below, a row of it keeps runs from going on in the next column.
+    padded = mask if window.rows == rows else np.pad(mask, ((0, 1), (0, 0)))
+    edges = _edges(padded)
+    starts, lengths = edges[::2], edges[1::2] - edges[::2]
+    cols_in, rows_in = np.divmod(starts, len(padded))
+    placed = (window.col + cols_in) * rows + window.row + rows_in + 1
+    return " ".join(map(str, np.stack([placed, lengths], axis=1).reshape(-1).tolist()))
 
 
 def kaggle_decode(text: str, rows: int, cols: int) -> NDArray[np.bool_]:
     """Decode Kaggle run lengths, the inverse of `kaggle_encode`.
 
-    Args:
-        text: Pairs of 1-based start and length, ascending, without overlap; may be empty.
-        rows: Rows of the mask.
-        cols: Columns of the mask.
-
     Returns:
         bool[rows, cols].
+
+    Raises:
+        CorruptDataError: As for `kaggle_decode_part`.
+    """
+    mask = np.zeros((rows, cols), dtype=np.bool_)
+    window, part = kaggle_decode_part(text, rows, cols)
+    mask[window.slices] = part
+    return mask
+
+
+def kaggle_decode_part(text: str, rows: int, cols: int) -> Part:
+    """Decode Kaggle run lengths into the smallest window around them.
+
+    Args:
+        text: Pairs of 1-based start and length, ascending, without overlap; may be empty.
+        rows: Rows of the scene.
+        cols: Columns of the scene.
+
+    Returns:
+        The window and its pixels; a window of no rows and columns where there is no pixel.
 
     Raises:
         CorruptDataError: The text holds something else, or runs that leave the mask or overlap.
@@ -74,7 +105,15 @@ def kaggle_decode(text: str, rows: int, cols: int) -> NDArray[np.bool_]:
         _corrupt(f"A run-length text has a run outside the {rows} x {cols} mask", rows=rows, cols=cols)
     if (starts[1:] < stops[:-1]).any():
         _corrupt("A run-length text has runs that overlap or go backwards", text=text)
-    return _filled(starts, stops, rows, cols)
+    if not starts.size:
+        return Window(0, 0, 0, 0), np.zeros((0, 0), dtype=np.bool_)
+    first, last = starts // rows, (stops - 1) // rows
+    top, bottom = int((starts % rows).min()), int(((stops - 1) % rows).max()) + 1
+    if (first != last).any():  # a run goes on in the next column
+        top, bottom = 0, rows
+    window = Window(top, int(first[0]), bottom - top, int(last[-1] - first[0]) + 1)
+    shift = window.col * window.rows + first * (rows - window.rows) + window.row
+    return window, _filled(starts - shift, stops - shift, window.rows, window.cols)
 
 
 def coco_encode(mask: NDArray[np.bool_]) -> dict[str, list[int]]:

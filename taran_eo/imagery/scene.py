@@ -65,11 +65,6 @@ class Scene:
         """The file's name without its ending."""
         return self.path.stem
 
-    @property
-    def georeferenced(self) -> bool:
-        """Whether the scene says where on the Earth it is."""
-        return self.crs is not None
-
     def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """The pixels of a window that lies inside the scene.
 

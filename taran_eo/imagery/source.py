@@ -166,11 +166,11 @@ class _RasterSource:
 
         meanings = [meaning.name for meaning in dataset.colorinterp]
         self._palette = _palette(dataset) if meanings[0] == "palette" and dtype == np.uint8 else None
-        if self._palette is None:
-            choice = choose_bands(self._path, meanings, bands, contract)
-            self._indexes, self.warnings = choice.indexes, choice.warnings
-        else:
-            self._indexes, self.warnings = (1,), ()
+        choice = choose_bands(
+            self._path, meanings if self._palette is None else ("red", "green", "blue"), bands, contract
+        )
+        self._chosen, self.warnings = choice.indexes, choice.warnings
+        self._indexes = self._chosen if self._palette is None else (1,)
         self._masked = any(MaskFlags.all_valid not in dataset.mask_flag_enums[i - 1] for i in self._indexes)
         self.raw_bytes = self.rows * self.cols * len(self._indexes) * dtype.itemsize
         self.crs, self.transform = _georeference(dataset)
@@ -207,7 +207,9 @@ class _RasterSource:
     def read(self, window: Window) -> tuple[Pixels, Valid]:
         values, valid = self._native(window)
         if self._palette is not None:
-            pixels = np.ascontiguousarray(self._palette[values[0]].transpose(2, 0, 1))
+            colours = self._palette[values[0]].transpose(2, 0, 1)
+            pixels = colours[[index - 1 for index in self._chosen]]
+            valid &= colours[3] > 0
         else:
             pixels = values if self.stretch is None else self.stretch.apply(values)
         pixels *= valid
@@ -219,9 +221,10 @@ class _RasterSource:
 
 
 def _palette(dataset: Any) -> Pixels:  # noqa: ANN401 rasterio has no types
-    table = np.zeros((256, 3), dtype=np.uint8)
+    """uint8[256, 4]: red, green, blue and alpha of each index."""
+    table = np.zeros((256, 4), dtype=np.uint8)
     for index, colour in dataset.colormap(1).items():
-        table[index] = colour[:3]
+        table[index] = colour
     return table
 
 

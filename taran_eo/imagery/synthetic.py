@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from taran_eo.imagery.mask import Mask
-from taran_eo.imagery.rle import kaggle_encode
+from taran_eo.imagery.rle import kaggle_encode_part
 from taran_eo.imagery.synthesis.vessels import Vessel
 from taran_eo.imagery.synthesis.world import World, compose
-from taran_eo.imagery.window import Window
+from taran_eo.imagery.window import Part, Window
 from taran_eo.imagery.writer import MaskWriter, RasterWriter
 
 _BLOCK = 256
@@ -55,9 +55,9 @@ class SyntheticShip:
         whole[self.window.slices] = self.mask
         return whole
 
-    def kaggle(self, rows: int, cols: int) -> str:
-        """Its pixels as Kaggle run lengths on the grid of the whole scene."""
-        return kaggle_encode(self.on(rows, cols))
+    def kaggle(self, rows: int) -> str:
+        """Its pixels as Kaggle run lengths on the grid of a scene of `rows`."""
+        return kaggle_encode_part((self.window, self.mask), rows)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -193,7 +193,7 @@ class _Truth:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._seen: dict[int, list[tuple[Window, NDArray[np.bool_]]]] = {}
+        self._seen: dict[int, list[Part]] = {}
 
     def see(self, block: Window, owner: NDArray[np.int32]) -> None:
         for number in np.unique(owner[owner > 0]).tolist():
@@ -209,7 +209,7 @@ class _Truth:
             if vessel.number in self._seen
         )
 
-    def _ship(self, vessel: Vessel, parts: list[tuple[Window, NDArray[np.bool_]]]) -> SyntheticShip:
+    def _ship(self, vessel: Vessel, parts: list[Part]) -> SyntheticShip:
         row, col = min(w.row for w, _ in parts), min(w.col for w, _ in parts)
         window = Window(row, col, max(w.row_stop for w, _ in parts) - row, max(w.col_stop for w, _ in parts) - col)
         mask = np.zeros((window.rows, window.cols), dtype=np.bool_)

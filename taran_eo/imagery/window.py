@@ -59,6 +59,10 @@ class Window:
         return Window(self.row - other.row, self.col - other.col, self.rows, self.cols)
 
 
+Part = tuple[Window, NDArray[np.bool_]]
+"""Some pixels of a scene: a window, and which of its pixels they are, bool[rows, cols]."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Tile:
     """Some pixels of a scene: what a network sees of it at once.

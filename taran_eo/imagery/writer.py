@@ -30,8 +30,8 @@ _RESERVE_BYTES = 2**20
 class RasterWriter:
     """Writes one 8-bit GeoTIFF from pieces in row-major order; the file appears under its name when complete.
 
-    A context manager: leaving it without an error checks the file, renames it into place and makes that
-    durable; leaving it with one removes what was written. Memory holds one row of pieces, never the scene.
+    A context manager: leaving it without an error checks the file, makes its bytes durable and renames it into
+    place; leaving it with one removes what was written. Memory holds one row of pieces, never the scene.
 
     Args:
         path: The file to write; an existing one is replaced at the end, in one step.

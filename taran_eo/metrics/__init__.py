@@ -27,7 +27,6 @@ Introduction to the Bootstrap (1993), chapters 8 and 13.
 """
 
 from taran_eo.metrics.scores import Interval, Scores, aggregate, differences
-from taran_eo.metrics.shapes import label_components, oriented_length_px
 from taran_eo.metrics.tile import (
     FOUND_IOU_PERCENT,
     KAGGLE_IOU_PERCENT,
@@ -47,7 +46,5 @@ __all__ = [
     "TileScore",
     "aggregate",
     "differences",
-    "label_components",
-    "oriented_length_px",
     "score_tile",
 ]

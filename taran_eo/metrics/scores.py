@@ -29,6 +29,11 @@ class Interval:
         """The interval as a pair."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
+    def __str__(self) -> str:
+        if self.value is None:
+            return "-"
+        return f"{self.value:.3f}" if self.ci is None else f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.errors import ContractError
-from taran_eo.metrics.shapes import label_components, oriented_length_px
+from taran_eo.imagery.window import Part, Window
+from taran_eo.ships import label_components, oriented_length_px
 
 Bools = NDArray[np.bool_]
 
@@ -55,7 +56,7 @@ class TileScore:
 
 
 def score_tile(
-    truths: Iterable[Bools],
+    truths: Iterable[Part],
     predicted: Bools,
     valid: Bools | None = None,
     *,
@@ -65,32 +66,33 @@ def score_tile(
     """Compare a predicted mask with the true ships of a tile.
 
     Args:
-        truths: One bool[rows, cols] for each true ship, consumed one by one; they may overlap.
+        truths: A window of the tile and the ship's pixels in it for each true ship, consumed one by one; they may
+            overlap.
         predicted: bool[rows, cols], True where ship.
         valid: bool[rows, cols], False where there was nothing to see; None if all is valid.
         gsd_m: Ground sampling distance in metres a pixel.
         group: See `TileScore`.
 
     Raises:
-        ContractError: The masks differ in shape.
+        ContractError: `valid` has another shape, or a true ship lies outside of the tile.
     """
     seen = np.ones(predicted.shape, np.bool_) if valid is None else valid
-    _same_shape(seen, predicted)
+    _check_place((Window(0, 0, *predicted.shape), seen), predicted)
     answer = predicted & seen
     labels, components = label_components(answer)
-    areas_px = np.bincount(labels.ravel(), minlength=components + 1)
+    areas_px = np.bincount(labels[answer], minlength=components + 1)
     truth = np.zeros_like(answer)
     bins: list[int] = []
     # (true ship, component, intersection, union) of every pair that touches
     pairs: list[tuple[int, int, int, int]] = []
-    for ship in truths:
-        _same_shape(ship, predicted)
-        part = ship & seen
+    for window, ship in truths:
+        _check_place((window, ship), predicted)
+        part = ship & seen[window.slices]
         area_px = int(np.count_nonzero(part))
         if area_px == 0:
             continue
-        truth |= part
-        overlaps_px = np.bincount(labels[part])
+        truth[window.slices] |= part
+        overlaps_px = np.bincount(labels[window.slices][part])
         touched = np.flatnonzero(overlaps_px[1:]) + 1
         pairs += [
             (
@@ -118,10 +120,12 @@ def score_tile(
     )
 
 
-def _same_shape(mask: Bools, predicted: Bools) -> None:
-    if mask.shape != predicted.shape:
+def _check_place(part: Part, predicted: Bools) -> None:
+    window, mask = part
+    if mask.shape != (window.rows, window.cols) or window.clipped(*predicted.shape) != window:
         raise ContractError(
-            f"A mask of {mask.shape} pixels is compared with a prediction of {predicted.shape}",
+            f"A mask of {mask.shape} pixels at {(window.row, window.col)} is compared with a prediction of "
+            f"{predicted.shape}",
             remedy="Check that the masks belong to these images and have their height and width",
             mask=mask.shape,
             predicted=predicted.shape,

@@ -45,7 +45,7 @@ def round_to(values: Tensor, fmt: Format, exponent: int = 0) -> Tensor:
                     f"{fmt} has no mantissa bits or no subnormals, which fake quantization needs",
                     remedy="Take a split with at least one mantissa bit",
                 )
-            clipped = values.clamp(-fmt.largest * scale if fmt.signed else 0.0, fmt.largest * scale)
+            clipped = values.clamp(fmt.lowest * scale, fmt.largest * scale)
             lowest_binade = 1 - fmt.exponent_bias + exponent
             # 1.5 * 2**(binade + 23 - m): adding it leaves m mantissa bits, rounded to nearest even, and taking it
             # away leaves the result. The constants are Python integers: as symbols, torch.compile miscompiles them.
@@ -62,10 +62,7 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, fmt: Format, exponent: int) -> Tensor:  # noqa: ANN401 - torch's context
         full = values.float()
-        low = 0.0 if isinstance(fmt, Integer) and not fmt.signed else -fmt.largest
-        if isinstance(fmt, MiniFloat) and not fmt.signed:
-            low = 0.0
-        high, low = fmt.largest * 2.0**exponent, low * 2.0**exponent
+        low, high = fmt.lowest * 2.0**exponent, fmt.largest * 2.0**exponent
         # At zero an unsigned format acts as a ReLU, whose gradient there is zero.
         inside = (full > low) if low == 0.0 else (full >= low)
         ctx.save_for_backward(inside.logical_and_(full <= high))
@@ -81,6 +78,17 @@ def fake_quantize(values: Tensor, fmt: Format, exponent: int = 0) -> Tensor:
     """`round_to` with a straight-through gradient; bfloat16 in, bfloat16 out, rounded once more by neither.
 
     Every value of a format with at most 8 significant bits is a bfloat16, so nothing is lost on the way out.
+
+    Args:
+        values: ``float32[...]`` or ``bfloat16[...]``.
+        fmt: The format.
+        exponent: Its scale is ``2**exponent``.
+
+    Returns:
+        The nearest values of the scaled format, of the same shape and type.
+
+    Raises:
+        FormatError: As for `round_to`.
     """
     result: Tensor = _StraightThrough.apply(values, fmt, exponent)  # type: ignore[no-untyped-call]
     return result

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,12 +10,12 @@ from typing import Literal
 from pydantic import JsonValue
 
 from taran_eo.engines import EngineName
-from taran_eo.errors import ConfigError, ImageryError
+from taran_eo.errors import ConfigError, ImageryError, OutputError
 from taran_eo.imagery.scene import find_scenes
 from taran_eo.journal import Finished, Journal, Skipped
 from taran_eo.model import Model
 from taran_eo.onboard.crew import Crew, Options, Result, Task, in_parallel, in_turn, peak_rss_kib
-from taran_eo.onboard.outputs import names, sweep
+from taran_eo.onboard.outputs import located, names, sweep
 from taran_eo.onboard.scene import SOFTWARE
 from taran_eo.provenance import cores
 
@@ -111,8 +111,8 @@ def run(
 
     Raises:
         ImageryError: There is no scene; with ``on_error="fail"`` a scene cannot be read.
-        OutputError: An output cannot be written, `folder` holds the results of another run, or another run is at
-            work there.
+        OutputError: An output cannot be written, `folder` holds the results of another run or of another scene
+            under the same name, or another run is at work there.
         CorruptDataError: The journal in `folder` was changed.
         ConfigError: An option makes no sense.
         TaranError: A process died.
@@ -137,8 +137,9 @@ def run(
     fresh_tiles = 0
     with Journal(folder, _identity(model, options)) as journal:
         sweep(folder)
+        before = journal.history.finished
+        _refuse_others(folder, tasks, before)
         if resume:
-            before = journal.history.finished
             done = [
                 before[task.name]
                 for task in tasks
@@ -204,9 +205,9 @@ class _Teller:
 
 
 def _identity(model: Model, options: Options) -> dict[str, JsonValue]:
-    """All that results of one folder must have in common; neither engine nor jobs change a result."""
+    """All that results of one folder must have in common; neither engine, jobs nor tile size change a result."""
     threshold = model.threshold if options.threshold is None else options.threshold
-    return {
+    identity = {
         "software": SOFTWARE,
         "model": model.name,
         "model_digest": model.graph.digest,
@@ -214,3 +215,17 @@ def _identity(model: Model, options: Options) -> dict[str, JsonValue]:
         "threshold": threshold,
         "bands": None if options.bands is None else list(options.bands),
     }
+    del identity["tile_size"]
+    return identity
+
+
+def _refuse_others(folder: Path, tasks: Sequence[Task], before: Mapping[str, Finished]) -> None:
+    """Scenes of another place may not take the names, and so the outputs, of those that are finished."""
+    for task in tasks:
+        finished = before.get(task.name)
+        if finished is not None and finished.file != located(task.file):
+            raise OutputError(
+                f"{folder} holds {task.name} of {finished.file}, which {task.file} would replace",
+                remedy="Choose another output folder, or empty this one",
+                path=folder,
+            )

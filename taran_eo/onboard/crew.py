@@ -21,18 +21,18 @@ from taran_eo.imagery.window import check_grid
 from taran_eo.journal import Finished, Input, Skipped
 from taran_eo.model import Model
 from taran_eo.onboard.decision import Decision
-from taran_eo.onboard.outputs import LONGEST_NAME_BYTES, readable
+from taran_eo.onboard.outputs import LONGEST_NAME_BYTES, clear, located, readable
 from taran_eo.onboard.scene import process
 from taran_eo.provenance import sha256_file
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What decides the results of a run, besides model and imagery.
+    """What decides the results of a run, besides model and imagery; and the size of the tiles, which does not.
 
     Attributes:
         threshold: Probability from which a pixel is a ship; None for the model's own.
-        tile_size: Side of a tile in pixels, a multiple of the graph's alignment.
+        tile_size: Side of a tile in pixels, a multiple of the graph's alignment; changes memory and speed only.
         bands: 1-based bands of the files in the order of the model's contract; None for the usual ones.
         gsd_m: Ground sampling distance in metres of scenes that do not tell their own; None where unknown.
         resample: Whether scenes of another ground sampling distance are resampled to the model's.
@@ -132,6 +132,8 @@ class Crew:
                 raise
             reason = f"{task.file} brings out a defect, {type(error).__name__}: {error}. Report it with the scene."
             record = _skipped(task, reason)
+        # Before the journal has the record: what an earlier run made of the scene must not pass for its outputs.
+        clear(self.folder, task.name, record.outputs if isinstance(record, Finished) else ())
         return Result(record, warnings, os.getpid(), peak_rss_kib())
 
     def _finish(
@@ -171,7 +173,7 @@ class Crew:
             outputs = {file.relative_to(self.folder).as_posix(): sha256_file(file) for file in outcome.files}
             finished = Finished(
                 name=task.name,
-                file=str(task.file),
+                file=located(task.file),
                 input=read,
                 outputs=outputs,
                 tiles=outcome.tiles,

@@ -2,8 +2,8 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -32,6 +32,9 @@ def place(folder: Path, name: str, ending: str) -> Path:
 def together(folder: Path, files: Sequence[Path]) -> Iterator[Mapping[Path, Path]]:
     """A temporary name for each file, below `folder`; on success all are made durable and renamed, else removed.
 
+    Where a rename fails, those before it are undone, and what the files replaced is there again. A kill between
+    two renames can still part them: a set is whole when the journal has its line.
+
     Raises:
         OutputError: A file cannot be written; names the file.
     """
@@ -44,13 +47,19 @@ def together(folder: Path, files: Sequence[Path]) -> Iterator[Mapping[Path, Path
         for file, temporary in temporaries.items():
             with writing(file), temporary.open("rb") as written:
                 os.fsync(written.fileno())
-        for file, temporary in temporaries.items():
-            with writing(file):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                temporary.replace(file)
-        for parent in {file.parent for file in files}:
-            with writing(parent):
-                sync_folder(parent)
+        with ExitStack() as undo:
+            for file, temporary in temporaries.items():
+                with writing(file):
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    if file.is_file():
+                        aside = file.rename(scratch / f"{file.name}.old")
+                        undo.callback(aside.rename, file)
+                    temporary.replace(file)
+                    undo.callback(file.unlink)
+            for parent in {file.parent for file in files}:
+                with writing(parent):
+                    sync_folder(parent)
+            undo.pop_all()
     finally:
         rmtree(scratch, ignore_errors=True)
 
@@ -59,6 +68,21 @@ def sweep(folder: Path) -> None:
     """Remove what a killed run has left half-written; no other run may be at work in `folder`."""
     for scratch in folder.glob(f"{_SCRATCH}*"):
         rmtree(scratch, ignore_errors=True)
+
+
+def clear(folder: Path, name: str, keep: Container[str] = ()) -> None:
+    """Remove the outputs of a scene, durably, but those whose path within `folder` is to be kept.
+
+    Raises:
+        OutputError: One cannot be removed.
+    """
+    for ending in (MASK, SHIPS_ON_EARTH, SHIPS_IN_PIXELS, PRODUCT):
+        file = place(folder, name, ending)
+        # Not `Path.is_file`, which raises where a name is too long for the file system.
+        if f"{name}{ending}" not in keep and os.path.isfile(file):  # noqa: PTH113
+            with writing(file):
+                file.unlink()
+                sync_folder(file.parent)
 
 
 @contextmanager
@@ -81,26 +105,29 @@ def names(roots: Sequence[Path], files: Sequence[Path]) -> dict[Path, str]:
     """A name for each scene among the outputs: unique, and with the folders below the root it was found in.
 
     A file that was given by itself is called by its stem. Scenes that would share a name keep the folders in
-    which they differ, and their endings if that is all.
+    which they differ, and their endings if that is all. Where only upper and lower case differ, the later ones
+    get a number as well: ``A.jpg``, ``a.jpg~2``.
 
     Args:
         roots: Files and folders as the user gave them.
         files: The scenes found there.
-
-    Raises:
-        OutputError: Two scenes cannot be told apart by name.
     """
     plain = {file: _below(roots, file).with_suffix("") for file in files}
     folders = _apart(plain, {file: file.resolve().with_suffix("") for file in files})
     full = _apart(folders, {file: file.resolve() for file in files})
-    for group in _groups(full):
-        if len(group) > 1:
-            raise OutputError(
-                f"{group[0]} and {group[1]} would be written under one name, {full[group[0]]}",
-                remedy="Run them into different output folders",
-                files=tuple(group),
-            )
-    return {file: name.as_posix() for file, name in full.items()}
+    taken: set[str] = set()
+    unique: dict[Path, str] = {}
+    for file, path in full.items():
+        name = path.as_posix()
+        tries = (name, *(f"{name}~{number}" for number in range(2, len(full) + 1)))
+        unique[file] = next(each for each in tries if each.casefold() not in taken)
+        taken.add(unique[file].casefold())
+    return unique
+
+
+def located(file: Path) -> str:
+    """Where a file lies, as text: links resolved, so that it can be told from another of the same name."""
+    return readable(str(file.resolve()))
 
 
 def readable(name: str) -> str:

@@ -1,14 +1,16 @@
 """The on-board story in one screen: a scene goes in; its mask, its ships and its product come out."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from pydantic import JsonValue
 from rasterio.crs import CRS
+from rasterio.windows import Window as RasterWindow
 
 from taran_eo import __version__
 from taran_eo.codec import Product, RunLength, pack
@@ -16,7 +18,8 @@ from taran_eo.engines import Engine
 from taran_eo.errors import ContractError, ModelError
 from taran_eo.imagery.mask import NODATA, SEA, SHIP
 from taran_eo.imagery.scene import Scene
-from taran_eo.imagery.window import Tile
+from taran_eo.imagery.source import gdal
+from taran_eo.imagery.window import Tile, cover
 from taran_eo.imagery.writer import MaskWriter
 from taran_eo.model import Model
 from taran_eo.onboard.decision import SCORE_UNIT, Decision
@@ -34,6 +37,9 @@ from taran_eo.ships import Component, Components, Ship, feature_collection, ship
 
 MOST_SHIPS = 100_000
 """More are not ships; without a limit, memory would grow with the noise of a scene."""
+
+BLOCK_SIZE = 768
+"""Side in pixels of the blocks of a product's mask: its own, so that the size of the tiles does not show in it."""
 
 SOFTWARE = f"taran-eo {__version__}"
 
@@ -82,7 +88,7 @@ def process(
         codec: How masks are compressed; None for run lengths.
         name: Name of the outputs within the folder, may have folders of its own; None for the scene's name.
         threshold: Probability from which a pixel is a ship; None for the model's own.
-        tile_size: Side of a tile in pixels, a multiple of the graph's alignment. The mask does not depend on it.
+        tile_size: Side of a tile in pixels, a multiple of the graph's alignment. No output depends on it.
         min_ship_pixels: Smaller ships are left out of the list, never out of the mask.
         progress: Called with the number of tiles done after each tile.
 
@@ -99,7 +105,6 @@ def process(
     decision = Decision.of(threshold, model.graph.logit_scale)
     components = Components(scene.cols)
     complete: list[Component] = []
-    blocks: list[bytes] = []
     on_earth = scene.crs is not None and scene.transform is not None
     mask, ships_file, product_file = files = (
         place(folder, name, MASK),
@@ -108,13 +113,13 @@ def process(
     )
     with together(folder, files) as temporaries:
         with MaskWriter(temporaries[mask], scene.rows, scene.cols, crs=scene.crs, transform=scene.transform) as writer:
-            for tile in scene.tiles(tile_size, model.graph.halo, model.graph.alignment):
+            tiles = scene.tiles(tile_size, model.graph.halo, model.graph.alignment)
+            for count, tile in enumerate(tiles, start=1):
                 labels, scores = classify(tile, engine, decision)
                 writer.write(tile.core, labels)
-                blocks.append(codec.compress(labels) if (labels != SEA).any() else b"")
                 _keep(complete, components.feed(tile.core, labels == SHIP, scores), min_ship_pixels, scene)
                 if progress is not None:
-                    progress(len(blocks))
+                    progress(count)
         _keep(complete, components.finish(), min_ship_pixels, scene)
         ships = ships_of(
             complete,
@@ -123,11 +128,13 @@ def process(
             crs=scene.crs,
             transform=scene.transform,
         )
+        with writing(mask):
+            blocks = tuple(_blocks(temporaries[mask], codec))
         product = Product(
             scene=readable(name),
             rows=scene.rows,
             cols=scene.cols,
-            tile=tile_size,
+            tile=BLOCK_SIZE,
             crs=None if scene.crs is None else _short(scene.crs),
             transform=None if scene.transform is None else tuple(scene.transform[:6]),
             gsd_m=scene.gsd_m,
@@ -138,14 +145,14 @@ def process(
             software=SOFTWARE,
             ships=tuple(ship.record() for ship in ships),
             codec=codec.name,
-            blocks=tuple(blocks),
+            blocks=blocks,
         )
         packed = pack(product)
         listed = feature_collection(ships, scene.crs, scene.transform) if on_earth else _in_pixels(product)
         for file, content in ((ships_file, _json(listed)), (product_file, packed)):
             with writing(file):
                 temporaries[file].write_bytes(content)
-    return Outcome(files, product, ships, len(blocks), len(packed))
+    return Outcome(files, product, ships, count, len(packed))
 
 
 def _keep(ships: list[Component], found: Iterable[Component], min_pixels: int, scene: Scene) -> None:
@@ -183,6 +190,14 @@ def classify(tile: Tile, engine: Engine, decision: Decision) -> tuple[NDArray[np
     ship = (answer >= decision.threshold) & valid
     labels = np.where(valid, ship.astype(np.uint8), np.uint8(NODATA))
     return labels, decision.score(answer[ship])
+
+
+def _blocks(mask: Path, codec: RunLength) -> Iterator[bytes]:
+    """The written mask in compressed blocks, row-major; one of sea alone takes no bytes."""
+    with gdal(), rasterio.open(mask, driver="GTiff") as dataset:
+        for block, _ in cover(*dataset.shape, BLOCK_SIZE, halo=0, alignment=1):
+            labels = dataset.read(1, window=RasterWindow.from_slices(*block.slices))
+            yield codec.compress(labels) if (labels != SEA).any() else b""
 
 
 def _in_pixels(product: Product) -> dict[str, JsonValue]:

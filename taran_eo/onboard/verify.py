@@ -76,9 +76,7 @@ def verify(folder: Path) -> Verification:
         files += len(scene.outputs)
         lost = list(_altered(folder, scene))
         findings += lost or _disagreements(folder, scene, history.identity)
-    return Verification(
-        len(history.finished), files, tuple(findings), tuple(history.skipped[name] for name in history.skipped)
-    )
+    return Verification(len(history.finished), files, tuple(findings), tuple(history.skipped.values()))
 
 
 def _altered(folder: Path, scene: journal.Finished) -> Iterator[Finding]:
@@ -120,9 +118,9 @@ def _mask_differences(path: Path, product: Product) -> Iterator[Finding]:
                 yield Finding(path, f"has {dataset.shape} pixels, not {product.rows} x {product.cols}")
                 return
             for window, labels in product.mask_blocks():
-                stored = dataset.read(1, window=RasterWindow(window.col, window.row, window.cols, window.rows))
+                stored = dataset.read(1, window=RasterWindow.from_slices(*window.slices))
                 if not np.array_equal(stored, labels):
                     where = f"row {window.row}, column {window.col}"
-                    yield Finding(path, f"differs from the product in the tile at {where}")
+                    yield Finding(path, f"differs from the product in the block at {where}")
     except RasterioError as error:
         yield Finding(path, f"cannot be read ({error})")

@@ -81,6 +81,11 @@ def _chain(points: list[list[int]]) -> list[list[int]]:
     return chain
 
 
+def corners(rows: Ints, starts: Ints, stops: Ints) -> Ints:
+    """The corners of the squares at both ends of some runs of pixels, int64[4 * runs, 2]: row, column."""
+    return np.stack([rows, starts, rows, stops, rows + 1, starts, rows + 1, stops], axis=1).reshape(-1, 2)
+
+
 def _roots(count: int, one: Ints, other: Ints) -> Ints:
     """The smallest member of each of the sets that the pairs (one, other) join, int64[count]."""
     parent = np.arange(count)
@@ -162,7 +167,7 @@ class Components:
         if not ship.any():
             self._below[core.col : core.col_stop] = 0
             return []
-        rows, starts, stops, labels = _runs(ship)
+        rows, starts, stops, labels = runs(ship)
         components = _components(core, rows, starts, stops, labels, scores)
         names = self._next + np.arange(len(components))
         self._next += len(components)
@@ -227,7 +232,22 @@ class Components:
         return complete
 
 
-def _runs(ship: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints, Ints]:
+def label_components(ship: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Number the components of an image that is there as a whole.
+
+    Args:
+        ship: bool[rows, cols].
+
+    Returns:
+        int32[rows, cols], 0 outside and 1, 2, ... in the row-major order of first pixels; and their number.
+    """
+    numbers = np.zeros(ship.shape, dtype=np.int32)
+    _, starts, stops, labels = runs(ship)
+    numbers[ship] = np.repeat(labels + 1, stops - starts)
+    return numbers, int(labels.max(initial=-1)) + 1
+
+
+def runs(ship: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints, Ints]:
     """Row, start, stop and label (from 0, without gaps) of each run of ship pixels, in row-major order."""
     rows, cols = ship.shape
     width = cols + 1
@@ -270,7 +290,7 @@ def _components(
         np.add.at(total, labels, values)
     order = np.argsort(labels, kind="stable")
     row, start, stop = rows[order] + core.row, starts[order] + core.col, stops[order] + core.col
-    corners = np.stack([row, start, row, stop, row + 1, start, row + 1, stop], axis=1).reshape(-1, 4, 2)
+    points = corners(row, start, stop)
     bounds = np.searchsorted(labels[order], np.arange(count + 1)).tolist()
     return [
         Component(
@@ -279,7 +299,7 @@ def _components(
             col_sum=int(sums[2, label]),
             score_sum=int(sums[3, label]),
             first=(int(row[low]), int(start[low])),
-            hull=convex_hull(corners[low:high].reshape(-1, 2)),
+            hull=convex_hull(points[4 * low : 4 * high]),
         )
         for label, (low, high) in enumerate(itertools.pairwise(bounds))
     ]

@@ -9,13 +9,9 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 from rasterio import Affine
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
-from rasterio.warp import transform as warp_points
 
-from taran_eo.imagery.geodesy import metres_per_degree
-from taran_eo.ships.components import Component, Ints
-
-Floats = NDArray[np.float64]
+from taran_eo.imagery.geodesy import Floats, metres_per_degree, to_lonlat
+from taran_eo.ships.components import Component, Ints, convex_hull, corners, runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +83,15 @@ def smallest_box(hull: Ints) -> Floats:
     return np.array([(a * side + b * normal) / square for a, b in corners])
 
 
-def to_lonlat(points: Floats, crs: CRS, transform: Affine) -> Floats | None:
-    """Longitude and latitude (WGS 84 degrees) of points (row, col) of a scene, float64[..., 2].
+def oriented_length_px(ship: NDArray[np.bool_]) -> float:
+    """The longer side of the smallest rectangle around all pixels of a mask, joined or not, in pixels.
 
-    Returns:
-        None where the reference system has no way to the globe; infinite where a point lies outside of it.
+    Args:
+        ship: bool[rows, cols] with at least one True.
     """
-    flat = points.reshape(-1, 2)
-    a, b, c, d, e, f = transform[:6]
-    easting, northing = flat @ (b, a) + c, flat @ (e, d) + f
-    try:
-        longitude, latitude = warp_points(crs, CRS.from_epsg(4326), easting.tolist(), northing.tolist())[:2]
-    except RasterioError:
-        return None
-    turned = np.array(longitude)
-    # A scene in degrees that crosses the antimeridian counts on beyond it.
-    turned = np.where(abs(turned) > 180.0, turned - np.copysign(360.0, turned), turned)
-    return np.stack([turned, latitude], axis=-1).reshape(points.shape)
+    rows, starts, stops, _ = runs(ship)
+    box = smallest_box(convex_hull(corners(rows, starts, stops)))
+    return float(np.linalg.norm(box[1:3] - box[:2], axis=1).max())
 
 
 def _ground_vectors(tails: Floats, heads: Floats) -> Floats:
@@ -143,12 +131,12 @@ def ships_of(
     axes = np.stack([middles[:, [3, 1]], middles[:, [0, 2]]], axis=1)
     sides_px = np.linalg.norm(axes[:, :, 1] - axes[:, :, 0], axis=-1)
     places, ground, sides_m = _on_the_ground(centres, axes, sides_px, gsd_m=gsd_m, crs=crs, transform=transform)
-    longest = np.argmax(sides_px if sides_m is None else sides_m, axis=1)
+    longest = np.argmax(np.where(np.isnan(sides_m), sides_px, sides_m), axis=1)
     ships = []
     for index, each in enumerate(kept):
         long, short = int(longest[index]), 1 - int(longest[index])
         east, north = ground[index, long]
-        longitude, latitude = (None, None) if places is None else _degrees(places[index])
+        longitude, latitude = (None, None) if np.isnan(places[index]).any() else _degrees(places[index])
         ships.append(
             Ship(
                 row=round(float(centres[index, 0]), 2),
@@ -156,8 +144,8 @@ def ships_of(
                 box=_corners(boxes[index]),
                 length_px=round(float(sides_px[index, long]), 1),
                 width_px=round(float(sides_px[index, short]), 1),
-                length_m=_metres(sides_m, index, long),
-                width_m=_metres(sides_m, index, short),
+                length_m=_metres(sides_m[index, long]),
+                width_m=_metres(sides_m[index, short]),
                 heading_deg=round(math.degrees(math.atan2(east, north)), 1) % 180.0,
                 pixels=each.pixels,
                 score=round(each.score_sum * score_unit / each.pixels, 4),
@@ -176,34 +164,34 @@ def _on_the_ground(
     gsd_m: float | None,
     crs: CRS | None,
     transform: Affine | None,
-) -> tuple[Floats | None, Floats, Floats | None]:
+) -> tuple[Floats, Floats, Floats]:
     """Centres in degrees, axes as vectors to east and north [ship, axis, 2], sides in metres [ship, axis].
 
-    The vectors are in metres where the scene lies on the globe; else only their direction counts.
+    The vectors are in metres where a ship lies on the globe; else only their direction counts. NaN is what is not
+    known.
     """
-    if crs is not None and transform is not None:
-        places = to_lonlat(np.concatenate([centres[:, None], axes.reshape(-1, 4, 2)], axis=1), crs, transform)
-        if places is not None and np.isfinite(places).all():
-            ends = places[:, 1:].reshape(axes.shape)
-            ground = _ground_vectors(ends[:, :, 0].reshape(-1, 2), ends[:, :, 1].reshape(-1, 2))
-            ground = ground.reshape(-1, 2, 2)
-            return places[:, 0], ground, np.linalg.norm(ground, axis=-1)
     steps = axes[:, :, 1] - axes[:, :, 0]
     rows, cols = steps[..., 0], steps[..., 1]
-    if transform is None:
-        ground = np.stack([cols, -rows], axis=-1)
-    else:
-        a, b, _, d, e, _ = transform[:6]
-        ground = np.stack([a * cols + b * rows, d * cols + e * rows], axis=-1)
-    return None, ground, None if gsd_m is None else sides_px * gsd_m
+    a, b, _, d, e, _ = (1, 0, 0, 0, -1, 0) if transform is None else transform[:6]
+    ground = np.stack([a * cols + b * rows, d * cols + e * rows], axis=-1)
+    sides_m = sides_px * (math.nan if gsd_m is None else gsd_m)
+    centres_deg = np.full_like(centres, math.nan)
+    if crs is not None and transform is not None:
+        places = to_lonlat(np.concatenate([centres[:, None], axes.reshape(-1, 4, 2)], axis=1), crs, transform)
+        on_globe = np.isfinite(places).all(axis=(1, 2))
+        centres_deg[on_globe] = places[on_globe, 0]
+        tails, heads = places[on_globe, 1:].reshape(-1, 2, 2).swapaxes(0, 1)
+        ground[on_globe] = _ground_vectors(tails, heads).reshape(-1, 2, 2)
+        sides_m[on_globe] = np.linalg.norm(ground[on_globe], axis=-1)
+    return centres_deg, ground, sides_m
 
 
 def _degrees(place: Floats) -> tuple[float, float]:
     return round(float(place[0]), 7), round(float(place[1]), 7)
 
 
-def _metres(sides_m: Floats | None, index: int, side: int) -> float | None:
-    return None if sides_m is None else round(float(sides_m[index, side]), 1)
+def _metres(side_m: float) -> float | None:
+    return None if math.isnan(side_m) else round(float(side_m), 1)
 
 
 def _corners(box: Floats) -> tuple[tuple[float, float], ...]:
@@ -224,7 +212,7 @@ def feature_collection(ships: Sequence[Ship], crs: CRS, transform: Affine) -> di
         if ship.longitude_deg is not None and ship.latitude_deg is not None:
             geometry = {"type": "Point", "coordinates": [ship.longitude_deg, ship.latitude_deg]}
             outline = to_lonlat(np.array(ship.box), crs, transform)
-            if outline is not None and np.isfinite(outline).all() and np.ptp(outline[:, 0]) < 180.0:
+            if np.isfinite(outline).all() and np.ptp(outline[:, 0]) < 180.0:
                 geometry = {"type": "Polygon", "coordinates": [_ring(outline)]}
         features.append({"type": "Feature", "geometry": geometry, "properties": ship.record()})
     return {"type": "FeatureCollection", "features": features}

@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, model_validator
 
 from taran_eo.config import Settings, load_toml
+from taran_eo.engines import open_engine
 from taran_eo.errors import ConfigError
-from taran_eo.evaluation import evaluate
+from taran_eo.evaluation import Predict, evaluate
+from taran_eo.graph import Graph
 from taran_eo.imagery import LabelledImage, read_labels
 from taran_eo.metrics import Interval, Scores, TileScore, aggregate, differences
-from taran_eo.provenance import Provenance, environment, sha256_config, sha256_file
+from taran_eo.provenance import Provenance, cores, environment, sha256_config, sha256_file
 from taran_eo.studies.publish import CONTRACT
 from taran_eo.train import WEIGHTS, Progress, Recipe, Source, Trained, carry_out
 
@@ -66,7 +69,7 @@ class Labelled(Settings):
 
 
 class FoldStudy(Settings):
-    """A cross-validation.
+    """A cross-validation; paths are relative to the working directory.
 
     Attributes:
         name: Name of the study.
@@ -296,17 +299,17 @@ def _part(
 ) -> Mapping[str, TileScore]:
     """Train a network and score it on the images held out, unless that was done already: the scores by name."""
     path = folder / SCORES
-    if not path.exists():
+    if not (path.exists() and (folder / WEIGHTS).exists()):
         trained = carry_out(recipe, folder, report(recipe.name), resume=True)
         scores = score(trained, held)
         tiles = {image.path.name: asdict(each) for image, each in zip(held, scores, strict=True)}
         unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps({"recipe": recipe.digest(), "tiles": tiles}, indent=1))
+        unfinished.write_text(json.dumps({"recipe": recipe.identity(), "tiles": tiles}, indent=1))
         unfinished.replace(path)
     told = json.loads(path.read_text())
-    if told["recipe"] != recipe.digest():
+    if told["recipe"] != recipe.identity():
         raise ConfigError(
-            f"{folder} holds the run of another recipe than {recipe.name!r} as it stands now",
+            f"{folder} holds the run of another recipe, or from other weights, than {recipe.name!r} as it stands now",
             remedy="Give another folder with -o, or remove this one",
             path=folder,
         )
@@ -314,9 +317,20 @@ def _part(
 
 
 def score(trained: Trained, images: Sequence[LabelledImage]) -> list[TileScore]:
-    """Score a trained network on labelled images, read and tiled as on board."""
+    """Score a trained network on labelled images, read and tiled as on board; a quantized one by its integers."""
+    predict = trained.predict if trained.graph is None else _integers(trained.graph)
     halo, alignment = trained.margins()
-    return evaluate(images, trained.predict, CONTRACT, halo=halo, alignment=alignment)
+    return evaluate(images, predict, CONTRACT, halo=halo, alignment=alignment)
+
+
+def _integers(graph: Graph) -> Predict:
+    engine = open_engine("auto", graph, threads=cores())
+
+    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = engine.run(pixels)[0] >= 0
+        return found
+
+    return predict
 
 
 def _iou_by_fold(tiles: Sequence[Scored], network: str) -> tuple[float | None, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taran_eo.graph import Conv, Graph
+from taran_eo.graph import Graph
 from taran_eo.imagery import Contract, synthesize
 from taran_eo.metrics import Scores
 from taran_eo.model import Model, save
@@ -72,9 +72,6 @@ def publish(
 
 def card(graph: Graph, version: str, scores: Mapping[str, Scores], facts: Mapping[str, object], notes: str) -> str:
     """The model card in Markdown; every figure in it comes from `scores` and `graph`."""
-    convolutions = [op for op in graph.ops if isinstance(op, Conv)]
-    weights = sorted({str(op.weight_format) for op in convolutions})
-    activations = sorted({str(graph.tensors[op.target].format) for op in convolutions if op.requantize is not None})
     lines = [
         f"# {graph.name} {version}",
         "",
@@ -82,9 +79,9 @@ def card(graph: Graph, version: str, scores: Mapping[str, Scores], facts: Mappin
         "",
         "| | |",
         "| --- | --- |",
-        f"| weights | {', '.join(weights)} |",
-        f"| activations | {', '.join(activations)} |",
-        f"| parameters | {sum(op.weights.size + op.bias.size for op in convolutions):,} |",
+        f"| weights | {', '.join(graph.weight_formats)} |",
+        f"| activations | {', '.join(graph.activation_formats)} |",
+        f"| parameters | {graph.parameters:,} |",
         f"| multiplications a 768 x 768 tile | {graph.macs(768, 768) / 1e9:.1f} G |",
         f"| reach of a pixel, halo of a tile | {graph.reach}, {graph.halo} pixels |",
         f"| digest | `{graph.digest}` |",

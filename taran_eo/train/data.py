@@ -4,7 +4,7 @@ Images are decoded when a crop is drawn (1.6 ms a 768 x 768 tile), so the compet
 more memory than a hundred. A crop is a pure function of the generator that it is drawn with.
 """
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,7 +42,7 @@ class Labelled(Protocol):
         """The image, ``uint8[rows, cols, 3]``."""
         ...
 
-    def masks(self) -> list[MaskPixels]:
+    def masks(self) -> Iterable[MaskPixels]:
         """One mask a ship, ``bool[rows, cols]``."""
         ...
 
@@ -170,7 +170,7 @@ def cut(image: Labelled, size: int, rng: np.random.Generator, *, on_ship: bool) 
     Returns:
         ``uint8[size, size, 3]`` and ``bool[size, size]``.
     """
-    masks = image.masks()
+    masks = list(image.masks())
     union = np.logical_or.reduce(masks) if masks else np.zeros((image.rows, image.cols), dtype=bool)
     pixels, mask = reflected(image.pixels(), size), reflected(union, size)
     rows, cols = mask.shape

@@ -31,7 +31,14 @@ DIFFICULTY_MEMORY = 0.7
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop reports after a step."""
+    """What the loop reports after a step.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps of the run.
+        loss: Loss of this step.
+        learning_rate: Rate of this step.
+    """
 
     step: int
     steps: int
@@ -119,8 +126,10 @@ def train(
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     loss_of = SegmentationLoss(schedule)
     state = _State(network, average, optimizer, sampler)
-    start = state.restore(folder) if resume else 0
     folder.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        (folder / CHECKPOINT).unlink(missing_ok=True)  # a run begun anew and killed must not go on from the old one
+    start = state.restore(folder)
     # What a killed run logged after its checkpoint is done again, and must not stand there twice.
     logged = [row for row in _logged(folder / LOG) if int(row[0]) <= start]
     with SummaryWriter(str(folder), purge_step=start + 1) as board, (folder / LOG).open("w", newline="") as file:
@@ -178,7 +187,7 @@ class _State:
 
     def save(self, folder: Path, step: int) -> None:
         state = {
-            "recipe": self.sampler.recipe.digest(),
+            "recipe": self.sampler.recipe.identity(),
             "step": step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -195,11 +204,12 @@ class _State:
         path = folder / CHECKPOINT
         if not path.exists():
             return 0
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
         recipe = self.sampler.recipe
-        if state["recipe"] != recipe.digest():
+        if state["recipe"] != recipe.identity():
             raise ConfigError(
-                f"The checkpoint {path} was made by another recipe than {recipe.name!r} as it stands now",
+                f"The checkpoint {path} was made by another recipe, or from other weights, than "
+                f"{recipe.name!r} as it stands now",
                 remedy="Restore the recipe, train into another folder, or begin anew with --restart",
                 path=path,
             )

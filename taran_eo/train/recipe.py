@@ -7,11 +7,17 @@ from pydantic import Field, model_validator
 
 from taran_eo.config import Settings
 from taran_eo.nn.thin_unet import ThinUNetShape
-from taran_eo.provenance import sha256_config
+from taran_eo.provenance import sha256_config, sha256_file
 
 
 class Network(Settings):
-    """The `[network]` table: the shape of the Thin U-Net."""
+    """The `[network]` table: the shape of the Thin U-Net.
+
+    Attributes:
+        width: Channels at the top level.
+        depth: Poolings.
+        growth: Factor by which each level is wider than the one above it; 1 is the constant width.
+    """
 
     width: int = Field(32, ge=1)
     depth: int = Field(4, ge=1, le=6)
@@ -61,7 +67,16 @@ class Synthetic(Settings):
 
 
 class Augmentation(Settings):
-    """The `[augmentation]` table: probabilities and ranges of the random changes to a crop."""
+    """The `[augmentation]` table: probabilities and ranges of the random changes to a crop.
+
+    Attributes:
+        zoom: Smallest and largest factor of the zoom.
+        affine: Probability of a zoom and a turn by any angle, beside one of the 8 symmetries, which is always drawn.
+        colour: Probability of a change of brightness and contrast, of one of hue and saturation, and half that of
+            one of gamma.
+        degrade: Probability of blur, noise, JPEG artefacts or a lower resolution.
+        paste: Probability that a crop without ships gets ships of another one pasted.
+    """
 
     zoom: tuple[float, float] = (0.7, 1.4)
     affine: float = Field(0.6, ge=0, le=1)
@@ -76,7 +91,7 @@ class Schedule(Settings):
     Attributes:
         steps: Optimizer steps.
         batch: Crops a step.
-        crop: Rows and columns of a crop, a multiple of 16.
+        crop: Rows and columns of a crop, a multiple of 2 to the depth of the network.
         learning_rate: Peak of the one-cycle schedule.
         warmup: Share of the steps in which the rate rises; it then falls along a cosine.
         weight_decay: Decoupled weight decay of AdamW.
@@ -90,7 +105,7 @@ class Schedule(Settings):
 
     steps: int = Field(6000, ge=1)
     batch: int = Field(8, ge=1)
-    crop: int = Field(256, ge=16, multiple_of=16)
+    crop: int = Field(256, ge=16)
     learning_rate: float = Field(3e-3, gt=0)
     warmup: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(1e-2, ge=0)
@@ -151,13 +166,21 @@ class Publication(Settings):
 
 
 class Recipe(Settings):
-    """A whole training run.
+    """A whole training run; its paths are relative to the working directory.
 
     Attributes:
         name: Name of the run and of the model that it makes.
         question: What the run is for, in a sentence.
         seed: Fixes initialization, sampling and augmentation.
         start: Float weights that the run begins with, in place of random ones; a published run needs them.
+        network: Shape of the network.
+        source: What crops are cut from.
+        synthetic: Generated scenes among the crops; None has none.
+        augmentation: Random changes to the crops.
+        schedule: How long and how fast.
+        quantization: Formats of the quantized network; None trains the float network.
+        held_out: What the trained network is scored on.
+        publication: The model folder to write; None writes none.
     """
 
     name: str
@@ -182,7 +205,19 @@ class Recipe(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _crops_can_be_pooled(self) -> Self:
+        if self.schedule.crop % (1 << self.network.depth):
+            raise ValueError(
+                f"a network of {self.network.depth} poolings needs crops of a multiple of {1 << self.network.depth}"
+            )
+        return self
+
     def digest(self) -> str:
         """SHA-256 over all that decides the training; its name, and what is scored or published afterwards, do not."""
         silent = {"name": "", "question": "", "held_out": (), "publication": None}
         return sha256_config(self.model_copy(update=silent))
+
+    def identity(self) -> str:
+        """The digest, and that of the weights that the run begins with: what makes two runs one."""
+        return self.digest() if self.start is None else f"{self.digest()} from {sha256_file(self.start)}"

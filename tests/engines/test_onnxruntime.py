@@ -64,6 +64,27 @@ def test_every_pixel_on_every_stair(name, shift, multiplier):
     assert np.array_equal(open_engine("onnxruntime", graph, threads=1).run(pixels), run(graph, pixels))
 
 
+def test_the_most_negative_input_counts():
+    # A signed 8-bit input reaches -128, one further than its largest value.
+    tensors = {
+        "pixels": Tensor("pixels", 1, 0, Integer(8, signed=False), Scaling.power_of_two(0)),
+        "signed": Tensor("signed", 1037, 0, Integer(8), Scaling.power_of_two(0)),
+        "logits": Tensor("logits", 1, 0, Integer(32), Scaling.power_of_two(0)),
+    }
+    weights = np.full((1, 1037, 1, 1), 127, np.int8)
+    weights[0, -1] = 1
+    spread = np.full((1037, 1, 1, 1), -1, np.int8)
+    how = Requantize(np.ones(1037, np.int32), np.zeros(1037, np.int32))
+    ops = (
+        Conv("pixels", "signed", spread, Integer(8), np.zeros(1037, np.int32), how),
+        Conv("signed", "logits", weights, Integer(8), np.zeros(1, np.int32), None),
+    )
+    graph = Graph("negative", tensors, ops, "pixels", "logits")
+    pixels = np.full((1, 2, 2), 128, np.uint8)
+    assert run(graph, pixels)[0, 0, 0] == -128 * (1036 * 127 + 1)
+    assert np.array_equal(open_engine("onnxruntime", graph, threads=1).run(pixels), run(graph, pixels))
+
+
 @settings(max_examples=15)
 @given(st.integers(0, 2**32), st.sampled_from(ROUTES))
 def test_any_network(seed, route):

@@ -1,5 +1,7 @@
 """Exact integer images, the widths that follow from them, and scales."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -51,6 +53,14 @@ def test_an_image_is_exact_and_invertible(name):
     image = to_image(codes, fmt)
     assert np.array_equal(np.ldexp(image.astype(float), integer_image(fmt).step_exponent), decode(codes, fmt))
     assert np.array_equal(decode(from_image(image, fmt), fmt), values(fmt))
+
+
+@pytest.mark.parametrize("name", ["e10m5", "e11m2i", "e8m7i", "e5m10i"])
+def test_wide_formats_have_an_image_too(name):
+    fmt = parse_format(name)
+    image = integer_image(fmt)
+    assert Fraction(fmt.largest) == image.high * Fraction(2) ** image.step_exponent
+    assert accumulator_bits(fmt, fmt, terms=1) > 2 * (image.bits - 1)
 
 
 def test_an_integer_between_the_values_has_no_code():

@@ -54,7 +54,7 @@ def test_reach_is_what_a_changed_pixel_shows(depth, reach, halo):
     # Here the middle has one convolution, so the numbers are smaller than those of the real network.
     rng = np.random.default_rng(2)
     graph = random_unet(rng, depth=depth)
-    assert graph.halo % graph.alignment == 0 and graph.halo >= graph.reach > graph.halo - graph.alignment
+    assert (graph.reach, graph.halo) == (reach, halo)
     size = 8 * graph.halo // graph.alignment * graph.alignment
     pixels = rng.integers(0, 256, (3, graph.alignment, size), dtype=np.uint8)
     farthest = 0

@@ -68,7 +68,7 @@ def test_lossless_files_come_back_as_they_are_tile_by_tile(tmp_path, name, drive
             assert valid.all()
         assert scene.raw_bytes == pixels.size
         assert scene.name == name[0]
-        assert not scene.georeferenced
+        assert scene.crs is None
         assert scene.gsd_m is None
 
 
@@ -109,6 +109,25 @@ def test_alpha_is_validity_and_not_a_colour(tmp_path):
             assert (valid == (pixels[3] > 0)).all()
             assert not served[:, :5].any()
             assert (served[:, 5:] == pixels[:3, 5:]).all()
+
+
+def test_a_palette_stands_for_its_colours_and_their_alpha(tmp_path):
+    indexes = np.random.default_rng(3).integers(0, 4, (20, 30), dtype=np.uint8)
+    table = np.array([(10, 20, 30, 255), (40, 50, 60, 0), (70, 80, 90, 128), (1, 2, 3, 0)], dtype=np.uint8)
+    path = tmp_path / "a.png"
+    with gdal(), rasterio.open(path, "w", driver="PNG", height=20, width=30, count=1, dtype="uint8") as file:
+        file.write(indexes, 1)
+        file.write_colormap(1, dict(enumerate(map(tuple, table.tolist()))))
+    seen = table[indexes]
+    for bands in (None, (3, 1, 2), (2,)):
+        with open_scene(path, CONTRACT, bands=bands) as scene:
+            served, valid = whole(scene)
+            assert (scene.warnings, scene.raw_bytes) == ((), 600)
+        assert (valid == (seen[..., 3] > 0)).all()
+        for pixels, band in zip(served, bands * (3 // len(bands)) if bands else (1, 2, 3), strict=True):
+            assert (pixels == seen[..., band - 1] * valid).all()
+    with pytest.raises(ContractError, match="7,8,9"):
+        open_scene(path, CONTRACT, bands=(7, 8, 9))
 
 
 def test_bands_are_chosen_counted_and_named(tmp_path):
@@ -184,6 +203,19 @@ def test_without_a_place_on_earth_the_argument_is_the_scale(tmp_path):
     for wrong in (0, -1.5, float("nan")):
         with pytest.raises(ConfigError, match="ground sampling distance"):
             open_scene(path, CONTRACT, gsd_m=wrong)
+
+
+def test_coordinates_off_the_globe_are_no_scale_and_no_fault(tmp_path):
+    places = {
+        "projection": (32631, Affine(1.5, 0, 5e9, 0, -1.5, 6e6)),
+        "latitude": (4326, Affine(1e-5, 0, 5.0, 0, -1e-5, 91.0)),
+        "longitude": (4326, Affine(1e-5, 0, 5e5, 0, -1e-5, 50.0)),
+    }
+    for name, (crs, transform) in places.items():
+        path = save(tmp_path / f"{name}.tif", noise(3, 40, 40), crs=CRS.from_epsg(crs), transform=transform)
+        with open_scene(path, CONTRACT, gsd_m=1.6) as scene:
+            assert scene.gsd_m == 1.6
+            assert "without a known place" in scene.warnings[0]
 
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])

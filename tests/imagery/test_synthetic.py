@@ -28,7 +28,7 @@ def rng(seed=0):
 def test_a_seed_fixes_the_scene(seed):
     one, two, other = (synthesize(300, 280, rng=rng(s), ships=5) for s in (seed, seed, seed + 50))
     assert (one.image == two.image).all()
-    assert [s.kaggle(300, 280) for s in one.ships] == [s.kaggle(300, 280) for s in two.ships]
+    assert [s.kaggle(300) for s in one.ships] == [s.kaggle(300) for s in two.ships]
     assert (one.image != other.image).any()
 
 
@@ -66,7 +66,7 @@ def test_the_truth_of_a_ship_agrees_with_its_pixels(seed):
     assert len(scene.ships) >= 8
     union = np.zeros((768, 768), dtype=int)
     for ship in scene.ships:
-        mask = kaggle_decode(ship.kaggle(768, 768), 768, 768)
+        mask = kaggle_decode(ship.kaggle(768), 768, 768)
         assert (mask == ship.on(768, 768)).all()
         union += mask
         rows, cols = np.nonzero(mask)

@@ -1,5 +1,7 @@
 """Laws of windows, tile covers and run lengths."""
 
+import math
+import re
 from contextlib import suppress
 
 import numpy as np
@@ -8,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from taran_eo.errors import ConfigError, ContractError, CorruptDataError
+from taran_eo.config import parse
+from taran_eo.errors import ConfigError, CorruptDataError
 from taran_eo.imagery import (
     Contract,
     Mask,
@@ -20,6 +23,7 @@ from taran_eo.imagery import (
     kaggle_decode,
     kaggle_encode,
 )
+from taran_eo.imagery.rle import kaggle_decode_part, kaggle_encode_part
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12))
 
@@ -56,6 +60,24 @@ def test_sizes_that_do_not_fit_the_alignment_are_refused_with_ones_that_do():
 def test_run_lengths_round_trip(mask):
     assert (kaggle_decode(kaggle_encode(mask), *mask.shape) == mask).all()
     assert (coco_decode(coco_encode(mask)) == mask).all()
+
+
+@given(MASKS, st.lists(st.integers(0, 4), min_size=4, max_size=4))
+def test_a_part_is_encoded_as_on_the_whole_scene(mask, margins):
+    """Also where the window takes the scene from top to bottom, and runs go on in the next column."""
+    top, bottom, left, right = margins
+    scene = np.pad(mask, ((top, bottom), (left, right)))
+    text = kaggle_encode_part((Window(top, left, *mask.shape), mask), len(scene))
+    assert text == kaggle_encode(scene)
+    window, part = kaggle_decode_part(text, *scene.shape)
+    assert part.shape == (window.rows, window.cols)
+    assert (np.pad(part, _margins(window, scene.shape)) == scene).all()
+    if part.any() and window.rows < len(scene):
+        assert all(edge.any() for edge in (part[0], part[-1], part[:, 0], part[:, -1])), "a smaller window would do"
+
+
+def _margins(window, shape):
+    return (window.row, shape[0] - window.row_stop), (window.col, shape[1] - window.col_stop)
 
 
 @given(MASKS)
@@ -106,18 +128,28 @@ def test_adjacent_runs_are_one_run():
 def test_a_mask_unites_ships_and_keeps_nodata_apart():
     mask = Mask.from_kaggle(["1 2", "", "2 2"], 2, 3)
     assert mask.kaggle() == "1 3"
+    assert mask.coco() == {"size": [2, 3], "counts": [0, 3, 3]}
     holed = Mask.of(mask.ship, np.array([[True, True, False], [True, True, True]]))
     assert holed.labels.tolist() == [[1, 1, 255], [1, 0, 0]]
     with pytest.raises(CorruptDataError):
         Mask(np.full((2, 2), 7, dtype=np.uint8))
 
 
-def test_the_contract_survives_a_dictionary_and_refuses_what_it_cannot_serve():
+def test_the_contract_survives_a_file_and_is_a_key():
     contract = Contract(gsd_m=0.75)
-    assert Contract.from_dict(contract.to_dict()) == contract
-    for wrong in ({"gsd": 1}, {"gsd_m": -1.0}, {"bit_depth": 12}, {"tone": "radiance"}, {"gsd_m": "far"}):
-        with pytest.raises(ContractError):
-            Contract.from_dict(wrong)
+    assert parse(contract.model_dump(mode="json"), Contract, source="model.toml") == contract
+    assert {contract: 1}[Contract(gsd_m=0.75)] == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("gsd", 1), ("gsd_m", -1.0), ("gsd_m", "1.5"), ("gsd_m", math.inf), ("bit_depth", 12), ("bit_depth", 8.0),
+     ("tone", "radiance"), ("bands", "rgb"), ("bands", []), ("nodata", False), ("gsd_tolerance", 1)],
+)  # fmt: skip
+def test_a_contract_that_cannot_be_served_is_refused_by_key_and_value(key, value):
+    with pytest.raises(ConfigError, match=re.escape(f"model.toml: {key} = {value!r}")) as caught:
+        parse({key: value}, Contract, source="model.toml")
+    assert caught.value.remedy
 
 
 @given(arrays(np.float32, (2, 3, 4), elements=st.floats(width=32)))

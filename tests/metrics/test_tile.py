@@ -1,5 +1,7 @@
 """One tile: golden cases counted by hand, and slow twins in plain Python."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,14 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from taran_eo.errors import ContractError
-from taran_eo.metrics import (
-    KAGGLE_IOU_PERCENT,
-    label_components,
-    oriented_length_px,
-    score_tile,
-)
+from taran_eo.imagery import Window
+from taran_eo.metrics import KAGGLE_IOU_PERCENT, TileScore, score_tile
+from taran_eo.ships import label_components, oriented_length_px
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12))
+
+
+def score(truths: Iterable[np.ndarray], *args: np.ndarray, **options: float) -> TileScore:
+    """`score_tile` with the true ships on the grid of the whole tile."""
+    return score_tile(((Window(0, 0, *ship.shape), ship) for ship in truths), *args, **options)
 
 
 def box(rows: slice, cols: slice, shape: tuple[int, int] = (20, 40)) -> np.ndarray:
@@ -82,7 +86,7 @@ def test_golden_tile() -> None:
         box(slice(10, 12), slice(0, 20)),  # 40 px, 20 px long: 30 m, at the limit of its bin
     ]
     predicted = box(slice(0, 2), slice(0, 7)) | box(slice(10, 12), slice(0, 2)) | box(slice(18, 20), slice(30, 33))
-    tile = score_tile(truths, predicted, gsd_m=1.5)
+    tile = score(truths, predicted, gsd_m=1.5)
     assert (tile.true_positive_px, tile.false_positive_px, tile.false_negative_px) == (18, 6, 102)
     assert tile.area_m2 == 20 * 40 * 2.25
     assert tile.ships == (1, 2, 0, 0)
@@ -95,18 +99,18 @@ def test_golden_tile() -> None:
 
 def test_matching_is_one_to_one() -> None:
     halves = box(slice(0, 4), slice(0, 5)) | box(slice(0, 4), slice(6, 11))
-    tile = score_tile([box(slice(0, 4), slice(0, 11))], halves, gsd_m=1.5)
+    tile = score([box(slice(0, 4), slice(0, 11))], halves, gsd_m=1.5)
     assert (tile.ships, tile.found, tile.components) == ((1, 0, 0, 0), (1, 0, 0, 0), 2)
     blob = box(slice(0, 9), slice(0, 20))
     two = [box(slice(0, 4), slice(0, 20)), box(slice(5, 9), slice(0, 20))]
-    tile = score_tile(two, blob, gsd_m=1.5)
+    tile = score(two, blob, gsd_m=1.5)
     assert (sum(tile.ships), sum(tile.found), tile.components) == (2, 1, 1)
 
 
 def test_what_is_not_valid_does_not_count() -> None:
     valid = box(slice(0, 20), slice(0, 20))
     hidden, half = box(slice(0, 2), slice(25, 35)), box(slice(5, 7), slice(15, 25))
-    tile = score_tile([hidden, half], hidden | half, valid, gsd_m=2.0)
+    tile = score([hidden, half], hidden | half, valid, gsd_m=2.0)
     assert (tile.true_positive_px, tile.false_positive_px, tile.false_negative_px) == (10, 0, 0)
     assert (tile.ships, tile.found, tile.components, tile.f2) == ((1, 0, 0, 0), (1, 0, 0, 0), 1, 1.0)
     assert tile.area_m2 == 400 * 4
@@ -114,14 +118,18 @@ def test_what_is_not_valid_does_not_count() -> None:
 
 def test_an_empty_tile_scores_one_when_left_empty() -> None:
     nothing = np.zeros((4, 4), np.bool_)
-    assert score_tile([], nothing, gsd_m=1.5).f2 == 1
-    assert score_tile([], ~nothing, gsd_m=1.5).f2 == 0
-    assert score_tile([~nothing], nothing, gsd_m=1.5).f2 == 0
+    assert score([], nothing, gsd_m=1.5).f2 == 1
+    assert score([], ~nothing, gsd_m=1.5).f2 == 0
+    assert score([~nothing], nothing, gsd_m=1.5).f2 == 0
 
 
 def test_masks_of_another_shape_are_refused() -> None:
+    tile = np.ones((4, 4), np.bool_)
+    for window, ship in ((Window(0, 0, 5, 4), tile), (Window(0, 1, 4, 4), tile), (Window(0, 0, 4, 4), tile[:3])):
+        with pytest.raises(ContractError, match=r"\([34], 4\).*\(4, 4\)"):
+            score_tile([(window, ship)], tile, gsd_m=1.5)
     with pytest.raises(ContractError, match=r"\(3, 4\).*\(4, 4\)"):
-        score_tile([np.ones((3, 4), np.bool_)], np.ones((4, 4), np.bool_), gsd_m=1.5)
+        score([], tile, tile[:3], gsd_m=1.5)
 
 
 def kaggle_f2(truths: list[np.ndarray], predicted: np.ndarray) -> float:
@@ -148,13 +156,23 @@ def kaggle_f2(truths: list[np.ndarray], predicted: np.ndarray) -> float:
 def test_f2_equals_its_slow_twin(ships: np.ndarray, noise: np.ndarray) -> None:
     truths = [ships == k for k in (1, 2, 3) if (ships == k).any()]
     predicted = (ships > 0) ^ (noise == 0)
-    assert score_tile(truths, predicted, gsd_m=1.5).f2 == pytest.approx(kaggle_f2(truths, predicted))
+    assert score(truths, predicted, gsd_m=1.5).f2 == pytest.approx(kaggle_f2(truths, predicted))
+
+
+@given(MASKS, MASKS, st.integers(0, 3), st.integers(0, 3))
+def test_the_window_of_a_ship_makes_no_difference(ship: np.ndarray, noise: np.ndarray, row: int, col: int) -> None:
+    ship[0, 0] = True
+    window = Window(row, col, *ship.shape)
+    whole = np.zeros((16, 16), np.bool_)
+    whole[window.slices] = ship
+    predicted = whole ^ np.pad(noise, [(0, 16 - side) for side in noise.shape])
+    assert score_tile([(window, ship)], predicted, gsd_m=9.0) == score([whole], predicted, gsd_m=9.0)
 
 
 @given(MASKS)
 def test_a_perfect_answer_finds_everything(mask: np.ndarray) -> None:
     labels, number = flood_fill(mask)
-    tile = score_tile((labels == k for k in range(1, number + 1)), mask, gsd_m=1.5)
+    tile = score((labels == k for k in range(1, number + 1)), mask, gsd_m=1.5)
     assert tile.f2 == 1
     assert tile.found == tile.ships
     assert sum(tile.ships) == tile.components == number

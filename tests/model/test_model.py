@@ -156,7 +156,8 @@ def test_no_folder_and_a_path_that_leads_out_are_refused(folder: Path) -> None:
         ("format = 1\n", "", "format is missing"),
         ("threshold = 0.375", "threshold = 1.5", "threshold = 1.5"),
         ("threshold = 0.375", 'threshold = "high"', "threshold = 'high'"),
-        ("gsd_m = 1.5", "gsd_m = -1.0", "gsd_m"),
+        ("gsd_m = 1.5", "gsd_m = -1.0", r"model\.toml: contract\.gsd_m = -1\.0"),
+        ("bit_depth = 8", "bit_depths = 8", r"contract\.bit_depths = 8 is not a known key.*bit_depth\?"),
         ('["red", "green", "blue"]', '["grey"]', "3 bands.*grey"),
         ('["sea", "ship"]', '["sea", "ship", "wake"]', "1 planes.*wake"),
     ],
@@ -215,4 +216,6 @@ def test_the_default_model_opens(repository: Path) -> None:
     assert model.path == default
     assert model.name == "thin_unet32_e2m3"
     assert (model.contract.bands, model.contract.gsd_m) == (("red", "green", "blue"), 1.5)
-    assert tomllib.loads((default / "model.toml").read_text())["task"] == model.task
+    manifest = tomllib.loads((default / "model.toml").read_text())
+    assert manifest["task"] == model.task
+    assert manifest["contract"] == model.contract.model_dump(mode="json")

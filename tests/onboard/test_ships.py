@@ -12,7 +12,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform as warp_points
 
 from taran_eo.imagery.window import Window
-from taran_eo.ships import Components, feature_collection, ships_of
+from taran_eo.ships import Components, feature_collection, label_components, oriented_length_px, ships_of
 
 
 def stream(ship, scores, tile_rows, tile_cols):
@@ -129,12 +129,15 @@ def test_a_drawn_ship_is_measured(axis_deg, length, width):
 @given(ship=IMAGES)
 def test_boxes_are_the_smallest(ship):
     scores = np.zeros(ship.shape, np.uint16)
+    numbers, _ = label_components(ship)
     for component in stream(ship, scores, 9, 9):
         (found,) = ships_of([component], score_unit=1.0, gsd_m=None, crs=None, transform=None)
         twin = shapely.minimum_rotated_rectangle(shapely.MultiPoint(component.hull))
         assert found.length_px * found.width_px == pytest.approx(
             twin.area, abs=0.06 * (found.length_px + found.width_px)
         )
+        # The length that ships are binned by when a model is scored is the length that is sent down.
+        assert found.length_px == round(oriented_length_px(numbers == numbers[component.first]), 1)
         grown = shapely.Polygon(found.box).buffer(0.15)
         assert shapely.covers(grown, shapely.MultiPoint(component.hull))
 
@@ -171,6 +174,29 @@ def test_ships_on_earth(crs, transform, gsd_m):
     )
     assert abs((ship.longitude_deg - longitude[0] + 180) % 360 - 180) < 1e-6
     assert ship.latitude_deg == pytest.approx(latitude[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:32631", Affine(2e5, 0, 500_000, 0, -2e5, 6_000_000)),  # to the east, a projection loses its way
+        ("EPSG:4326", Affine(1, 0, 5.0, 0, 1, 60.0)),  # 90 degrees north are passed within the scene
+    ],
+)
+def test_a_ship_off_the_globe_does_not_take_the_others_along(crs, transform):
+    crs = CRS.from_string(crs)
+    near, far = drawn(20, 200, 10, 8, 12, 4, 0), drawn(200, 200, 180, 190, 12, 4, 0)
+    image = far.copy()
+    image[:20] |= near
+    found = stream(image, np.full(image.shape, 65535, np.uint16), 32, 32)
+    place = {"score_unit": 1 / 65535, "gsd_m": 1.5, "crs": crs, "transform": transform}
+    on_globe, off_globe = ships_of(found, **place)
+    assert on_globe == only_ship(near, crs=crs, transform=transform, gsd_m=1.5)
+    assert on_globe.longitude_deg is not None
+    assert (off_globe.longitude_deg, off_globe.latitude_deg) == (None, None)
+    assert (off_globe.length_m, off_globe.width_m) == (off_globe.length_px * 1.5, off_globe.width_px * 1.5)
+    one, other = feature_collection([on_globe, off_globe], crs, transform)["features"]
+    assert (one["geometry"]["type"], other["geometry"]) == ("Polygon", None)
 
 
 def test_geojson_is_as_the_standard_wants_it():

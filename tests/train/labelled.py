@@ -21,7 +21,7 @@ def write_tiles(folder, count=6, size=96, seed=5):
             scene = synthesize(size, size, rng=rng, ships=ships, land=False, cloudy=False, swath_edge=False)
             name = f"{number:08x}.jpg"
             (images / name).write_bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(scene.image), quality=90))
-            rows = [ship.kaggle(size, size) for ship in scene.ships] or [""]
+            rows = [ship.kaggle(size) for ship in scene.ships] or [""]
             table.writerows([name, text, size, size] for text in rows)
     return images, masks
 

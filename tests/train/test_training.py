@@ -58,6 +58,50 @@ def test_a_checkpoint_of_another_recipe_is_refused(recipe_file, tmp_path):
         carry_out(load_toml(recipe_file, Recipe, ["seed=4"]), tmp_path / "run", lambda done: None, resume=True)
 
 
+def test_a_run_begun_anew_and_killed_does_not_go_on_from_the_old_one(recipe_file, tmp_path):
+    recipe = load_toml(recipe_file, Recipe, ["schedule.steps=3"])
+    carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)
+
+    def kill(done):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        carry_out(recipe, tmp_path / "run", kill, resume=False)
+    steps = []
+    carry_out(recipe, tmp_path / "run", lambda done: steps.append(done.step), resume=True)
+    assert steps == [1, 2, 3]
+
+
+def test_a_run_does_not_go_on_when_the_weights_that_it_began_with_changed(recipe_file, tmp_path):
+    begun = tmp_path / "float" / "weights.safetensors"
+    carry_out(load_toml(recipe_file, Recipe, ["schedule.steps=1"]), begun.parent, lambda done: None, resume=True)
+    recipe = load_toml(recipe_file, Recipe, ["schedule.steps=1", f"start={begun}"])
+    carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)
+    carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)
+    other = load_toml(recipe_file, Recipe, ["schedule.steps=2"])
+    carry_out(other, begun.parent, lambda done: None, resume=False)
+    with pytest.raises(ConfigError, match="from other weights"):
+        carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["network.depth=5", "schedule.crop=48"], "crops of a multiple of 32"),
+        (["publication.folder=model", "publication.version=first"], "give `start` and"),
+    ],
+)
+def test_recipes_that_cannot_end_well_are_refused_at_once(recipe_file, change, said):
+    with pytest.raises(ConfigError, match=said):
+        load_toml(recipe_file, Recipe, change)
+
+
+def test_the_digest_is_of_what_decides_the_training(recipe_file):
+    recipe = load_toml(recipe_file, Recipe)
+    assert load_toml(recipe_file, Recipe, ["name=other", "question=Other?"]).digest() == recipe.digest()
+    assert load_toml(recipe_file, Recipe, ["schedule.steps=7"]).digest() != recipe.digest()
+
+
 def test_from_recipe_to_a_model_that_every_engine_replays(recipe_file, tmp_path):
     runner = CliRunner()
     done = runner.invoke(app, ["train", str(recipe_file), "-o", str(tmp_path / "float")])

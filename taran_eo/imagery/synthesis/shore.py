@@ -144,7 +144,7 @@ class Structure:
     """Something built: a rectangle with a purpose.
 
     Attributes:
-        kind: "quay", "pier", "breakwater", "farm", "rock" or "tank".
+        kind: "quay", "pier", "breakwater", "farm", "rock", "buoy" or "tank".
         seed: Seed of its details.
         row_m: Its centre, down from the scene's top.
         col_m: Its centre, right from the scene's left side.
