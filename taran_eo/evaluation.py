@@ -60,8 +60,9 @@ def evaluate(
                     remedy="Give the masks' size in the columns width and height of the table",
                     path=image.path,
                 )
-            for warning in scene.warnings if warn is not None else ():
-                warn(warning)
+            if warn is not None:
+                for warning in scene.warnings:
+                    warn(warning)
             found = np.zeros((scene.rows, scene.cols), dtype=bool)
             valid = np.zeros_like(found)
             for tile in scene.tiles(tile_size, halo, alignment):

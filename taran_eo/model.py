@@ -207,7 +207,7 @@ def save(
     weights: Mapping[str, NDArray[Any]] | None = None,
     overwrite: bool = False,
 ) -> Model:
-    """Write a model folder and open it again; the folder appears complete or not at all, and an old one stays until then.
+    """Write a model folder and open it again; the folder appears complete or not at all, an older one stays until then.
 
     The golden logits are computed here, by the reference interpreter.
 

@@ -21,7 +21,6 @@ PACKAGES = (
     "onnxruntime",
     "rasterio",
     "safetensors",
-    "shapely",
     "simplejpeg",
     "torch",
     "zstandard",

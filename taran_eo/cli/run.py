@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from taran_eo.cli.console import complain, on_terminal, parse_bands, print_json, print_table
-from taran_eo.cli.options import Bands, EngineChoice, ModelFolder, Threshold
+from taran_eo.cli.options import Bands, EngineChoice, ModelFolder, Threshold, folder
 
 if TYPE_CHECKING:
     from taran_eo.onboard import Progress, Summary
@@ -19,7 +19,10 @@ def command(
     imagery: Annotated[
         list[Path], typer.Argument(exists=True, help="Image files, or folders that are searched for them.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for masks, ships and products.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", parser=folder, metavar="FOLDER", help="Folder for masks, ships and products."),
+    ],
     model: ModelFolder = None,
     engine: EngineChoice = "auto",
     threshold: Threshold = None,

@@ -22,8 +22,8 @@ def command(
     the scene; the folder truth/ has each mask as GeoTIFF.
     """
     import numpy as np
+    from rasterio import Affine
     from rasterio.crs import CRS
-    from rasterio.transform import from_origin
 
     from taran_eo.imagery import MASK_SUFFIX, write_synthetic_scene
     from taran_eo.onboard.outputs import together, writing
@@ -38,7 +38,7 @@ def command(
         table.writerow(["ImageId", "EncodedPixels", "width", "height", "length_m", "width_m", "heading_deg"])
         for number in range(scenes):
             # Side by side in the Gulf of Lion, so that they can be looked at together.
-            transform = from_origin(500_000 + number * cols * 1.5, 4_750_000, 1.5, 1.5)
+            transform = Affine(1.5, 0, 500_000 + number * cols * 1.5, 0, -1.5, 4_750_000)
             scene = output / f"scene_{number:03d}.tif"
             ships = write_synthetic_scene(
                 scene,

@@ -92,16 +92,10 @@ def score_tile(
         if area_px == 0:
             continue
         truth[window.slices] |= part
-        overlaps_px = np.bincount(labels[window.slices][part])
-        touched = np.flatnonzero(overlaps_px[1:]) + 1
+        touched, overlaps_px = np.unique(labels[window.slices][part & answer[window.slices]], return_counts=True)
         pairs += [
-            (
-                len(bins),
-                int(other),
-                int(overlaps_px[other]),
-                int(area_px + areas_px[other] - overlaps_px[other]),
-            )
-            for other in touched
+            (len(bins), other, same, int(area_px + areas_px[other] - same))
+            for other, same in zip(touched.tolist(), overlaps_px.tolist(), strict=True)
         ]
         bins.append(int(np.searchsorted(LENGTH_BINS_M, oriented_length_px(ship) * gsd_m, side="right")))
     partners = _match(pairs)

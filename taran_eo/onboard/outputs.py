@@ -70,7 +70,7 @@ def sweep(folder: Path) -> None:
         rmtree(scratch, ignore_errors=True)
 
 
-def clear(folder: Path, name: str, keep: Container[str] = ()) -> None:
+def clear(folder: Path, name: str, keep: Container[str]) -> None:
     """Remove the outputs of a scene, durably, but those whose path within `folder` is to be kept.
 
     Raises:

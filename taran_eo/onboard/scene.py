@@ -195,7 +195,7 @@ def classify(tile: Tile, engine: Engine, decision: Decision) -> tuple[NDArray[np
 def _blocks(mask: Path, codec: RunLength) -> Iterator[bytes]:
     """The written mask in compressed blocks, row-major; one of sea alone takes no bytes."""
     with gdal(), rasterio.open(mask, driver="GTiff") as dataset:
-        for block, _ in cover(*dataset.shape, BLOCK_SIZE, halo=0, alignment=1):
+        for block, _ in cover(dataset.height, dataset.width, BLOCK_SIZE, halo=0, alignment=1):
             labels = dataset.read(1, window=RasterWindow.from_slices(*block.slices))
             yield codec.compress(labels) if (labels != SEA).any() else b""
 

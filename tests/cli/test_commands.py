@@ -7,12 +7,16 @@ import sys
 
 import numpy as np
 import pytest
+import rasterio
 import simplejpeg
+from rasterio import Affine
+from rasterio.crs import CRS
 
 from taran_eo.codec import unpack
-from taran_eo.imagery import Mask, read_mask
+from taran_eo.imagery import Mask, read_mask, write_synthetic_scene
+from tests.folders import outputs
 
-HEAVY = ("numpy", "rasterio", "onnx", "onnxruntime", "pydantic", "rich", "safetensors", "shapely", "torch")
+HEAVY = ("numpy", "rasterio", "onnx", "onnxruntime", "pydantic", "rich", "safetensors", "torch")
 SUMMARY = {
     *("scenes", "tiles", "ships", "skipped", "bytes_in", "bytes_out", "ratio"),
     *("seconds", "tiles_per_s", "peak_rss_mib"),
@@ -59,6 +63,21 @@ def test_run_sums_up_and_verify_agrees(tmp_path, scenes, taran_eo):
     checked = taran_eo("verify", out, "--json")
     assert (checked.code, json.loads(checked.out)["findings"]) == (0, [])
     assert taran_eo("run", scenes, "-o", out, "-q", "--resume") == type(said)(0, "", "")
+
+
+def test_a_resampled_scene_gives_a_mask_of_the_same_ground(tmp_path, taran_eo):
+    """On the grid of the model, and whatever the tiles the same."""
+    scene = tmp_path / "fine.tif"
+    rng = np.random.default_rng(0)
+    write_synthetic_scene(
+        scene, 260, 340, rng=rng, gsd_m=0.75, crs=CRS.from_epsg(32631), transform=Affine(0.75, 0, 5e5, 0, -0.75, 4.75e6)
+    )
+    for tile in (64, 768):
+        said = taran_eo("run", scene, "-o", tmp_path / str(tile), "--resample", "--tile", tile, "-q")
+        assert (said.code, said.err) == (0, "")
+    assert outputs(tmp_path / "64") == outputs(tmp_path / "768")
+    with rasterio.open(scene) as fine, rasterio.open(tmp_path / "768" / "fine.mask.tif") as mask:
+        assert (mask.shape, mask.res, mask.crs, mask.bounds) == ((130, 170), (1.5, 1.5), fine.crs, fine.bounds)
 
 
 @pytest.mark.parametrize("ending", ["mask.tif", "ships.geojson", "product", "journal"])
@@ -176,6 +195,7 @@ def test_quiet_is_silent_but_for_faults(tmp_path, taran_eo):
         (["--engine", "gpu"], "--engine"),
         (["--model", "nowhere"], "nowhere"),
         (["nowhere"], "nowhere"),
+        (["-o", ""], "--output"),
         (["--nonsense"], "--nonsense"),
     ],
 )

@@ -76,6 +76,14 @@ def test_a_part_is_encoded_as_on_the_whole_scene(mask, margins):
         assert all(edge.any() for edge in (part[0], part[-1], part[:, 0], part[:, -1])), "a smaller window would do"
 
 
+def test_a_part_needs_no_memory_for_its_scene():
+    side = 10**7
+    window, mask = Window(side - 3, side // 2, 3, 2), np.array([[0, 1], [1, 1], [1, 0]], dtype=bool)
+    text = kaggle_encode_part((window, mask), side)
+    found, part = kaggle_decode_part(text, side, side)
+    assert (found, part.tolist()) == (window, mask.tolist())
+
+
 def _margins(window, shape):
     return (window.row, shape[0] - window.row_stop), (window.col, shape[1] - window.col_stop)
 

@@ -1,5 +1,6 @@
 """Model folders: what is saved opens alike, what was altered is refused by name, what differs is found."""
 
+import errno
 import shutil
 import subprocess
 import tomllib
@@ -202,6 +203,23 @@ def test_an_existing_folder_is_replaced_only_on_request(recipe: dict[str, object
     stranger.mkdir()
     with pytest.raises(OutputError, match="exists already"):
         save(stranger, **recipe, overwrite=True)
+
+
+def test_the_old_model_survives_when_the_new_one_cannot_take_its_place(
+    recipe: dict[str, object], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OutputError, match="No space left"):
+        save(folder, **{**recipe, "version": "2", "overwrite": True})
+    assert Model.open(folder).version == "1.2.3"
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_what_cannot_be_opened_is_not_put_in_place(recipe: dict[str, object], tmp_path: Path) -> None:

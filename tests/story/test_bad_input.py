@@ -75,6 +75,7 @@ def good(tmp_path):
     (folder / "deep").mkdir(parents=True)
     (folder / "a.jpg").write_bytes(jpeg())
     (folder / "UPPER.JPG").write_bytes(jpeg())
+    (folder / "upper.jpg").write_bytes(jpeg())
     (folder / "deep" / "a.jpg").write_bytes(jpeg())
     (folder / "new\nline.jpg").write_bytes(jpeg())
     (folder / "-o.jpg").write_bytes(jpeg())
@@ -145,7 +146,20 @@ def test_bad_files_cost_nobody_else(tmp_path, good):
         name = Path(each["file"]).name
         assert each["file"] in each["reason"]
         assert reasons[name] in each["reason"]
-    names = ["1x1", "3x5000", "UPPER", "a.jpg", "a.png", "alpha", "deep", "deep/a", "huge", "nan", "new\nline"]
+    names = [
+        "1x1",
+        "3x5000",
+        "UPPER.JPG",
+        "upper.jpg~2",
+        "a.jpg",
+        "a.png",
+        "alpha",
+        "deep",
+        "deep/a",
+        "huge",
+        "nan",
+        "new\nline",
+    ]
     names += ["one band", "-o", "\u8239 sch\u00f6n [x]"]
     assert summary["scenes"] == len(names)
     endings = (".mask.tif", ".product", ".ships.json")
