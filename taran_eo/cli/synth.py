@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from taran_eo.cli.console import parse_size, tell
+from taran_eo.cli.options import folder
 
 
 def command(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the scenes.")],
+    output: Annotated[Path, typer.Option("-o", "--output", parser=folder, metavar="FOLDER", help="For the scenes.")],
     scenes: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
     size: Annotated[str, typer.Option(help="Rows and columns of a scene, ROWSxCOLS.")] = "1536x1536",
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same scenes.")] = 0,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from taran_eo.graph import Graph
 from taran_eo.imagery import Contract, synthesize
-from taran_eo.metrics import Scores
+from taran_eo.metrics import LENGTH_BIN_NAMES, Scores
 from taran_eo.model import Model, save
 
 CONTRACT = Contract(bands=("red", "green", "blue"))
@@ -104,22 +104,10 @@ def card(graph: Graph, version: str, scores: Mapping[str, Scores], facts: Mappin
 
 
 def _table(scores: Mapping[str, Scores]) -> list[str]:
-    plain = {name: score.to_dict() for name, score in scores.items()}
     names = ["iou", "dice", "precision", "recall", "f2", "baseline_empty", "ship_recall", "false_alarms_per_km2"]
-    rows = [f"| | {' | '.join(plain)} |", f"| --- |{' --- |' * len(plain)}"]
-    for name in names:
-        cells = [_cell(values[name], values[f"{name}_ci"]) for values in plain.values()]
-        rows.append(f"| {name} | {' | '.join(cells)} |")
-    sizes = [f"{values['tiles']}, {values['ships']}" for values in plain.values()]
-    rows.append(f"| tiles, ships | {' | '.join(sizes)} |")
-    for length in next(iter(plain.values()))["ship_recall_by_length_m"] if plain else ():
-        found = [values["ship_recall_by_length_m"][length] for values in plain.values()]
-        cells = [f"{entry['found']} of {entry['ships']}" for entry in found]
-        rows.append(f"| ships found, {length} m | {' | '.join(cells)} |")
-    return rows
-
-
-def _cell(value: float | None, interval: tuple[float, float] | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+    rows = {name: [str(getattr(each, name)) for each in scores.values()] for name in names}
+    rows["tiles, ships"] = [f"{each.tiles}, {sum(each.ships)}" for each in scores.values()]
+    for place, length in enumerate(LENGTH_BIN_NAMES):
+        rows[f"ships found, {length} m"] = [f"{each.found[place]} of {each.ships[place]}" for each in scores.values()]
+    head = [f"| | {' | '.join(scores)} |", f"| --- |{' --- |' * len(scores)}"]
+    return head + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
