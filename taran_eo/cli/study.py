@@ -6,16 +6,14 @@ from typing import Annotated
 import typer
 
 from taran_eo.cli.console import tell
-from taran_eo.cli.training import Changes, need_torch, watch
+from taran_eo.cli.training import Changes, RunFolder, need_torch, watch
 
 
 def command(
     file: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="The study, e.g. pipelines/study_folds.toml.")
     ],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder of the study; runs/NAME if left out.")
-    ] = None,
+    output: RunFolder = None,
     changes: Changes = None,
 ) -> None:
     """Cross-validate: each labelled tile is scored by networks that were trained without it.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taran_eo.cli.training import Changes, need_torch, watch
+from taran_eo.cli.training import Changes, RunFolder, need_torch, watch
 
 if TYPE_CHECKING:
     from taran_eo.metrics import Scores
@@ -17,9 +17,7 @@ def command(
     file: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="The recipe, e.g. pipelines/train_thin_unet32.toml.")
     ],
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder of the run; runs/NAME if left out.")
-    ] = None,
+    output: RunFolder = None,
     changes: Changes = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew instead of going on from a checkpoint.")

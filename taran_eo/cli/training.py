@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taran_eo.cli.console import on_terminal
+from taran_eo.cli.options import folder
 from taran_eo.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 EVERY = 200
 """Without a terminal, a line is printed every so many steps."""
 
+RunFolder = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", parser=folder, metavar="FOLDER", help="For what it leaves; runs/NAME if left out."),
+]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the file, e.g. --set schedule.steps=100.")]
 
 

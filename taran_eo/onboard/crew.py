@@ -12,6 +12,7 @@ from multiprocessing import connection
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, default_int_handler, signal
 from threading import Thread
+from traceback import extract_tb
 from typing import Literal
 
 from taran_eo.engines import Engine, EngineName, open_engine
@@ -127,10 +128,15 @@ class Crew:
                 raise
             record = _skipped(task, str(error))
         except Exception as error:
-            # A defect of ours, or of a library, that one scene brings out must not cost the others.
+            # A defect of ours, or of a library, that one scene brings out must not cost the others: on board nobody
+            # restarts the run. It is told with its place, and the run ends with exit code 1.
             if self.on_error == "fail":
                 raise
-            reason = f"{task.file} brings out a defect, {type(error).__name__}: {error}. Report it with the scene."
+            place = extract_tb(error.__traceback__)[-1]
+            reason = (
+                f"{task.file} brings out a defect, {type(error).__name__}: {error} "
+                f"({Path(place.filename).name}, line {place.lineno}). Report it with the scene."
+            )
             record = _skipped(task, reason)
         # Before the journal has the record: what an earlier run made of the scene must not pass for its outputs.
         clear(self.folder, task.name, record.outputs if isinstance(record, Finished) else ())

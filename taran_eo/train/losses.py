@@ -3,13 +3,11 @@
 import sys
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.nn import functional as F  # noqa: N812 - torch's own idiom
 
 from taran_eo.errors import MissingExtraError
 from taran_eo.train.recipe import Schedule
-
-_declared_operators: list[torch.library.Library] = []
 
 
 def ensure_torchvision() -> None:
@@ -31,10 +29,8 @@ def ensure_torchvision() -> None:
             raise
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
-        library = torch.library.Library("torchvision", "DEF")
         for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _declared_operators.append(library)  # the declaration lives as long as the object
+            library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 class SegmentationLoss(torch.nn.Module):
