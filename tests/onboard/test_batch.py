@@ -13,6 +13,7 @@ import pytest
 
 from taran_eo.codec import RunLength, pack, unpack
 from taran_eo.errors import ImageryError, OutputError
+from taran_eo.imagery.scene import open_scene
 from taran_eo.journal import NAME, Finished, Journal, read
 from taran_eo.onboard import Options, run, verify
 from taran_eo.onboard.outputs import names
@@ -54,6 +55,25 @@ def test_bad_scenes_do_not_cost_the_others(tmp_path, imagery, model):
     assert json.loads(json.dumps(summary.to_dict()))["skipped"][0]["file"].endswith("cut.jpg")
     assert seen[-1].scenes_done == seen[-1].scenes == 9
     with pytest.raises(ImageryError, match=r"cut\.jpg"):
+        run([imagery], tmp_path / "strict", model, engine="reference", options=OPTIONS, on_error="fail")
+
+
+def test_a_defect_that_one_scene_brings_out_does_not_cost_the_others(tmp_path, imagery, model, monkeypatch):
+    def broken(file, *args, **options):
+        if file.name == "b.jpg":
+            raise ZeroDivisionError("of ours")
+        return open_scene(file, *args, **options)
+
+    monkeypatch.setattr("taran_eo.onboard.crew.open_scene", broken)
+    summary = run([imagery], tmp_path / "out", model, engine="reference", options=OPTIONS)
+    assert summary.scenes == 4
+    (skipped,) = summary.skipped
+    assert skipped.file.endswith("b.jpg")
+    # Who gets the report must find the place.
+    line = broken.__code__.co_firstlineno + 2
+    assert f"ZeroDivisionError: of ours ({Path(__file__).name}, line {line})" in skipped.reason
+    assert verify(tmp_path / "out").findings == ()
+    with pytest.raises(ZeroDivisionError, match="of ours"):
         run([imagery], tmp_path / "strict", model, engine="reference", options=OPTIONS, on_error="fail")
 
 
