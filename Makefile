@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 PIP_OPTIONS ?= --disable-pip-version-check --quiet
-# Two workers leave a laptop usable; the suite is made for them.
+# Two workers leave a laptop usable; the suite is made for them. Each has one thread of torch: with more they would
+# spend their time waiting for one another.
 WORKERS ?= 2
 
 # A missing or old interpreter is told before anything is installed.
@@ -49,7 +50,7 @@ demo: .venv-demo/installed
 	@echo 'Next: $(DEMO)/taran-eo run YOUR_IMAGES -o OUT'
 
 test: install
-	$(BIN)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 lint: install
 	$(BIN)/ruff check .

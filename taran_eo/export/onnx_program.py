@@ -39,8 +39,8 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
         graph: The program.
 
     Returns:
-        A model with the input ``pixels`` ``uint8[1, bands, rows, cols]`` and the output ``logits``
-        ``int32[1, classes, rows, cols]``, equal to the reference interpreter in every bit.
+        A model whose input and output are called as in the graph, ``uint8[1, bands, rows, cols]`` and
+        ``int32[1, classes, rows, cols]``, and which is equal to the reference interpreter in every bit.
     """
     program = _Program()
     values = {graph.input: program.node("Cast", [graph.input], to=TensorProto.FLOAT)}
@@ -63,10 +63,10 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
                 values[op.target] = program.node("Concat", [values[name] for name in op.sources], axis=1)
             case _:
                 assert_never(op)
-    program.nodes.append(helper.make_node("Cast", [values[graph.output]], ["logits_int32"], to=TensorProto.INT32))
+    program.nodes.append(helper.make_node("Cast", [values[graph.output]], [graph.output], to=TensorProto.INT32))
     size = ["rows", "cols"]
     pixels = helper.make_tensor_value_info(graph.input, TensorProto.UINT8, [1, graph.bands, *size])
-    logits = helper.make_tensor_value_info("logits_int32", TensorProto.INT32, [1, graph.classes, *size])
+    logits = helper.make_tensor_value_info(graph.output, TensorProto.INT32, [1, graph.classes, *size])
     body = helper.make_graph(program.nodes, graph.name, [pixels], [logits], program.constants)
     model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     onnx.checker.check_model(model)

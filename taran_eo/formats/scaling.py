@@ -42,11 +42,6 @@ class Scaling:
         return cls((2.0**exponent,))
 
     @classmethod
-    def powers_of_two(cls, exponents: ArrayLike, axis: int) -> Self:
-        """The scales ``2**exponents`` for the channels of an axis."""
-        return cls(tuple(float(2.0 ** int(exponent)) for exponent in np.asarray(exponents)), axis)
-
-    @classmethod
     def covering(cls, largest: ArrayLike, fmt: Format, *, axis: int | None = None, power_of_two: bool = True) -> Self:
         """The smallest scales with which the largest magnitudes do not saturate.
 

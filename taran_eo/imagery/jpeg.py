@@ -21,15 +21,18 @@ def jpeg_header(path: Path) -> tuple[int, int, int]:
         ImageryError: The file is no JPEG, is damaged, or declares more pixels than we decode at once.
         ContractError: The file has four inks instead of colours.
     """
+    _, header = _opened(path)
+    return header
+
+
+def _opened(path: Path) -> tuple[bytes, tuple[int, int, int]]:
+    """The bytes of a JPEG file, and what its header says."""
     kind = sniff(path)
     if kind != "jpeg":
         raise ImageryError(
             f"{path} is a {kind.upper()} file, not a JPEG", remedy="Rename it after what it is", path=path
         )
-    return _header(path, path.read_bytes())
-
-
-def _header(path: Path, data: bytes) -> tuple[int, int, int]:
+    data = path.read_bytes()
     try:
         rows, cols, colourspace, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
@@ -42,7 +45,7 @@ def _header(path: Path, data: bytes) -> tuple[int, int, int]:
             colourspace=colourspace,
         )
     check_size(path, rows * cols * 3, rows * cols * 3)
-    return rows, cols, 1 if colourspace == "Gray" else 3
+    return data, (rows, cols, 1 if colourspace == "Gray" else 3)
 
 
 def read_jpeg(path: Path) -> NDArray[np.uint8]:
@@ -58,13 +61,7 @@ def read_jpeg(path: Path) -> NDArray[np.uint8]:
         ImageryError: The file is no JPEG, is damaged or cut short, or is too large to decode at once.
         ContractError: The file has four inks instead of colours.
     """
-    kind = sniff(path)
-    if kind != "jpeg":
-        raise ImageryError(
-            f"{path} is a {kind.upper()} file, not a JPEG", remedy="Rename it after what it is", path=path
-        )
-    data = path.read_bytes()
-    _header(path, data)
+    data, _ = _opened(path)
     try:
         # strict: a file that is cut short raises here; a lenient decoder fills the rest with grey.
         pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "RGB", strict=True)

@@ -8,7 +8,7 @@ from torch import nn
 from taran_eo.errors import LoweringError
 from taran_eo.formats import Format, Integer, Scaling, encode, integer_image, to_image
 from taran_eo.graph import Concat, Conv, Graph, MaxPool, Op, Requantize, Tensor, Upsample
-from taran_eo.nn.quantized import PIXELS, ActivationScale, QuantizedConv
+from taran_eo.nn.quantized import PIXELS, QuantizedConv
 from taran_eo.nn.thin_unet import PIXEL_SCALE, ThinUNet
 
 INPUT = "pixels"
@@ -94,14 +94,7 @@ class _Lowering:
             return self.add(op, outputs, before.level, Integer(32), Scaling((float(units[0]),)))
         requantize = _power_of_two_requantize(units / unit.target.step(), name)
         op = Conv(source, name, weights.astype(image.lane), unit.weight_format, bias, requantize)
-        scaling = Scaling.power_of_two(_exponent(unit.target))
-        return self.add(op, outputs, before.level, unit.target.format, scaling)
-
-
-def _exponent(scale: ActivationScale) -> int:
-    if scale.exponent is None:
-        raise LoweringError("An activation has no scale yet", remedy="Run calibrate on the network first")
-    return scale.exponent
+        return self.add(op, outputs, before.level, unit.target.format, unit.target.scaling())
 
 
 def _power_of_two_requantize(ratios: np.ndarray[tuple[int, ...], np.dtype[np.float64]], name: str) -> Requantize:

@@ -68,11 +68,19 @@ class ActivationScale(nn.Module):
             self.observed.append(flat[:: max(1, flat.numel() // OBSERVED)])
         return features
 
-    def step(self) -> float:
-        """The real value of one unit of the integer image."""
+    def scaling(self) -> Scaling:
+        """The scale, once it is known.
+
+        Raises:
+            LoweringError: It is not calibrated yet.
+        """
         if self.exponent is None:
             raise LoweringError("An activation has no scale yet", remedy="Run calibrate on the network first")
-        return float(2.0 ** (self.exponent + integer_image(self.format).step_exponent))
+        return Scaling.power_of_two(self.exponent)
+
+    def step(self) -> float:
+        """The real value of one unit of the integer image; raises as `scaling` does."""
+        return self.scaling().scales[0] * 2.0 ** integer_image(self.format).step_exponent
 
     def calibrate(self) -> None:
         """Choose the exponent with the least mean square error on what was observed."""

@@ -95,7 +95,7 @@ def _roots(count: int, one: Ints, other: Ints) -> Ints:
         if not apart.any():
             return parent
         np.minimum.at(parent, np.maximum(a, b)[apart], np.minimum(a, b)[apart])
-        while (above := parent[parent]) is not parent and not np.array_equal(above, parent):
+        while not np.array_equal(above := parent[parent], parent):
             parent = above
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -204,7 +205,14 @@ class _State:
         path = folder / CHECKPOINT
         if not path.exists():
             return 0
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        try:
+            state = torch.load(path, weights_only=True, map_location="cpu")
+        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+            raise ConfigError(
+                f"The checkpoint {path} cannot be read ({type(error).__name__})",
+                remedy="Restore it, or begin anew with --restart",
+                path=path,
+            ) from error
         recipe = self.sampler.recipe
         if state["recipe"] != recipe.identity():
             raise ConfigError(

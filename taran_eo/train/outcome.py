@@ -8,6 +8,7 @@ import numpy as np
 import safetensors.numpy
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from taran_eo.errors import ConfigError
@@ -95,7 +96,7 @@ def load_float(network: ThinUNet, path: Path) -> ThinUNet:
     """
     try:
         network.load_state_dict(load_file(path))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
             f"{path} cannot be loaded into a Thin U-Net {network.shape.width} ({type(error).__name__}: {error})",
             remedy="Train the weights of `start` first, with the same [network] table",

@@ -100,7 +100,7 @@ class Schedule(Settings):
         missed_weight: Weight of missed ship pixels in the overlap loss; false ones have the rest to 1.
         positive_weight: Weight of ship pixels in the cross entropy.
         hard_negatives: How strongly empty images that raised false alarms are drawn again; 0 draws evenly.
-        precision: ``bf16`` where the processor has it, else ``float32``.
+        precision: ``bf16``, which is faster where the processor has it, or ``float32``.
     """
 
     steps: int = Field(6000, ge=1)

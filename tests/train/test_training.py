@@ -58,6 +58,18 @@ def test_a_checkpoint_of_another_recipe_is_refused(recipe_file, tmp_path):
         carry_out(load_toml(recipe_file, Recipe, ["seed=4"]), tmp_path / "run", lambda done: None, resume=True)
 
 
+@pytest.mark.parametrize("damage", [b"", b"no archive", b"PK\x03\x04 the head of one"])
+def test_damaged_files_are_named_with_what_to_do(recipe_file, tmp_path, damage):
+    run, begun = tmp_path / "run", tmp_path / "begun.safetensors"
+    run.mkdir()
+    (run / loop.CHECKPOINT).write_bytes(damage)
+    with pytest.raises(ConfigError, match=r"run/checkpoint\.pt cannot be read .*--restart"):
+        carry_out(load_toml(recipe_file, Recipe), run, lambda done: None, resume=True)
+    begun.write_bytes(damage)
+    with pytest.raises(ConfigError, match=r"begun\.safetensors cannot be loaded .*Train the weights"):
+        carry_out(load_toml(recipe_file, Recipe, [f"start={begun}"]), run, lambda done: None, resume=True)
+
+
 def test_a_run_begun_anew_and_killed_does_not_go_on_from_the_old_one(recipe_file, tmp_path):
     recipe = load_toml(recipe_file, Recipe, ["schedule.steps=3"])
     carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)

@@ -1,5 +1,7 @@
 """Noise as a pure function of seed and position: any window of it agrees with any other."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,13 +77,7 @@ def fractal(
     seed: int, rows: NDArray[np.float64], cols: NDArray[np.float64], spacing: float, octaves: int, gain: float = 0.5
 ) -> Field:
     """A sum of `lattice` noises, each half as wide and `gain` times as strong as the one before; in [-1, 1]."""
-    total = lattice(seed, rows, cols, spacing)
-    weight, weights = 1.0, 1.0
-    for octave in range(1, octaves):
-        weight *= gain
-        weights += weight
-        total += lattice(seed + octave, rows, cols, spacing / 2**octave) * np.float32(weight)
-    return total / np.float32(weights)
+    return _summed(lambda octave: lattice(seed + octave, rows, cols, spacing / 2**octave), octaves, gain)
 
 
 def lattice_at(seed: int, rows: NDArray[np.floating], cols: NDArray[np.floating], spacing: float) -> Field:
@@ -102,12 +98,17 @@ def fractal_at(
     seed: int, rows: NDArray[np.floating], cols: NDArray[np.floating], spacing: float, octaves: int, gain: float = 0.5
 ) -> Field:
     """`fractal` at scattered positions, `rows` and `cols` of one shape."""
-    total = lattice_at(seed, rows, cols, spacing)
+    return _summed(lambda octave: lattice_at(seed + octave, rows, cols, spacing / 2**octave), octaves, gain)
+
+
+def _summed(octave_of: Callable[[int], Field], octaves: int, gain: float) -> Field:
+    """The octaves, each weighted by `gain` to its number, over the sum of the weights."""
+    total = octave_of(0)
     weight, weights = 1.0, 1.0
     for octave in range(1, octaves):
         weight *= gain
         weights += weight
-        total += lattice_at(seed + octave, rows, cols, spacing / 2**octave) * np.float32(weight)
+        total += octave_of(octave) * np.float32(weight)
     return total / np.float32(weights)
 
 
