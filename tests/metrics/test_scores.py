@@ -6,11 +6,14 @@ from random import Random
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from taran_eo.errors import ContractError
-from taran_eo.metrics import Interval, TileScore, aggregate, differences
+from taran_eo.imagery import Window
+from taran_eo.metrics import Interval, TileScore, aggregate, differences, score_tile
+from taran_eo.train.losses import ensure_torchvision
 
 FOUND = TileScore(80, 10, 20, 1_000_000, (1, 1, 0, 0), (1, 0, 0, 0), 3, (1,) * 5 + (0,) * 5)
 EMPTY = TileScore(0, 0, 0, 1_000_000, (0,) * 4, (0,) * 4, 0, (0,) * 10)
@@ -41,6 +44,27 @@ def test_golden_set() -> None:
     assert [recall.value for recall in scores.ship_recall_by_length_m] == [1.0, 0.0, None, None]
     assert (scores.false_alarms, scores.area_km2, scores.false_alarms_per_km2.value) == (2, 2.0, 1.0)
     assert scores.baseline_empty.ci == (0.0, 1.0)
+
+
+def test_pixel_scores_are_those_of_segmentation_models_pytorch() -> None:
+    ensure_torchvision()
+    from segmentation_models_pytorch import metrics as theirs
+
+    answers, truths = np.random.default_rng(2).random((2, 5, 30, 40)) < 0.1
+    truths[:, :, :20] |= answers[:, :, :20]
+    tiles = [
+        score_tile([(Window(0, 0, 30, 40), truth)], answer, gsd_m=1.5)
+        for answer, truth in zip(answers, truths, strict=True)
+    ]
+    ours = aggregate(tiles, rng=np.random.default_rng(0))
+    counts = theirs.get_stats(torch.from_numpy(answers), torch.from_numpy(truths), mode="binary")
+    for mine, score in (
+        (ours.iou, theirs.iou_score),
+        (ours.dice, theirs.f1_score),
+        (ours.precision, theirs.precision),
+        (ours.recall, theirs.recall),
+    ):
+        assert mine.value == pytest.approx(score(*counts, reduction="micro").item(), rel=1e-6)
 
 
 def test_the_dictionary_is_json_with_an_interval_beside_each_score() -> None:
