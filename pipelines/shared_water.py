@@ -76,7 +76,7 @@ def main() -> None:
                     {"image": image.path.name, "other": tiles[index].path.name, "correlation": round(alike, 3)}
                 )
     inputs = {str(path): sha256_file(path) for path in (TILE_MASKS, CROP_MASKS)}
-    told = {"pairs": pairs, "provenance": Provenance(environment(), inputs=inputs).to_dict()}
+    told = {"pairs": pairs, "provenance": Provenance((environment(),), inputs=inputs).to_dict()}
     Path("pipelines/results/shared_water.json").write_text(json.dumps(told, indent=1) + "\n")
 
 

@@ -16,11 +16,14 @@ from pydantic import BaseModel
 from taran_eo import __version__
 
 PACKAGES = (
+    "albumentations",
     "numpy",
     "onnx",
     "onnxruntime",
+    "opencv-python-headless",
     "rasterio",
     "safetensors",
+    "segmentation-models-pytorch",
     "simplejpeg",
     "torch",
     "zstandard",
@@ -59,10 +62,10 @@ class Provenance:
         config_sha256: Digest of the configuration (`sha256_config`), None if there was none.
         seed: Seed of the random numbers, None if there were none.
         inputs: SHA-256 of each input, by name.
-        environment: The machine.
+        environments: Where it was made, in order; several where work was interrupted and went on elsewhere, or later.
     """
 
-    environment: Environment
+    environments: tuple[Environment, ...]
     made_at: str | None = None
     config_sha256: str | None = None
     seed: int | None = None

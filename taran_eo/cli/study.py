@@ -32,5 +32,5 @@ def command(
     save(answer, study, folder)
     for name, scores in answer.scores.items():
         tell(f"{name}: IoU {scores.iou} over {scores.tiles} tiles")
-    for name, less in answer.differences.items():
-        tell(f"{name} less reference: IoU {less['iou']}")
+    for names, less in answer.differences.items():
+        tell(f"{names}: IoU {less['iou']}")

@@ -30,16 +30,24 @@ def command(
     from taran_eo.config import load_toml
 
     need_torch()
+    from taran_eo.provenance import sha256_file
     from taran_eo.train import Recipe, carry_out
 
     recipe = load_toml(file, Recipe, changes or ())
     folder = Path("runs") / recipe.name if output is None else output
+    result_file = folder / "result.json"
+    result_file.unlink(missing_ok=True)  # what follows may change the weights beside it
     with watch() as begun:
         trained = carry_out(recipe, folder, begun(recipe.name), resume=not restart)
     scores = _scores(trained, recipe)
-    facts = _facts(recipe, file)
-    result = {"scores": {name: score.to_dict() for name, score in scores.items()}, "provenance": facts}
-    (folder / "result.json").write_text(json.dumps(result, indent=1, default=str) + "\n")
+    held_out = {str(held.masks): sha256_file(held.masks) for held in recipe.held_out}
+    facts = {"recipe": file.name, **trained.provenance().to_dict(), "held_out": held_out}
+    result = {
+        "recipe": recipe.model_dump(mode="json", exclude_none=True, exclude={"publication"}),
+        "scores": {name: score.to_dict() for name, score in scores.items()},
+        "provenance": facts,
+    }
+    result_file.write_text(json.dumps(result, indent=1) + "\n")
     for name, score in scores.items():
         typer.echo(f"{name}: IoU {score.iou}")
     if trained.graph is not None and recipe.start is not None and recipe.publication is not None:
@@ -71,18 +79,3 @@ def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores]":
         held.name: aggregate(score(trained, read_labels(held.images, held.masks)), rng=np.random.default_rng(0))
         for held in recipe.held_out
     }
-
-
-def _facts(recipe: "Recipe", file: Path) -> dict[str, object]:
-    from taran_eo.provenance import Provenance, environment, sha256_file
-
-    files = {source.masks for source in recipe.source}
-    if recipe.start is not None:
-        files.add(recipe.start)
-    made = Provenance(
-        environment(),
-        config_sha256=recipe.digest(),
-        seed=recipe.seed,
-        inputs={str(path): sha256_file(path) for path in sorted(files)},
-    )
-    return {"recipe": file.name, **made.to_dict()}

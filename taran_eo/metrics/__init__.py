@@ -20,7 +20,8 @@ answer that never finds anything.
 **Intervals** are 95 % percentile bootstrap intervals over tiles, or over groups of tiles where they overlap.
 A resample in which a score is undefined (no ship drawn) is left out. An interval is widened to hold its
 point value where resampling is so skewed that it would not. A count of zero resamples to zero: for a
-false-alarm rate of 0, read the area, not the interval.
+false-alarm rate of 0, read the area, not the interval. Where all that a score counts lies in one group there is
+no interval; over a handful of groups it is too narrow, so read the counts beside it.
 
 Source: Airbus Ship Detection Challenge (Kaggle, 2018), evaluation page; Efron and Tibshirani, An
 Introduction to the Bootstrap (1993), chapters 8 and 13.

@@ -18,7 +18,7 @@ _BLOCK = 1 << 20  # weights drawn at once by the bootstrap: 8 MiB
 
 @dataclass(frozen=True)
 class Interval:
-    """A score with its 95 % interval; None where it is not defined (0/0), or not to be told (one group)."""
+    """A score with its 95 % interval; None where it is not defined (0/0), or not to be told (it rests on one group)."""
 
     value: float | None
     low: float | None
@@ -124,7 +124,7 @@ def aggregate(tiles: Sequence[TileScore], *, rng: np.random.Generator, resamples
     totals = groups.sum(axis=0)
     points = _ratios(totals)
     draws = np.concatenate([_ratios(resampled) for resampled in _resample(groups, rng, resamples)])
-    intervals = [_interval(point, draw, len(groups)) for point, draw in zip(points, draws.T, strict=True)]
+    intervals = _intervals(points, draws, ~np.isnan(_ratios(groups)))
     ships, found = totals[_SHIPS], totals[_FOUND]
     return Scores(
         tiles=len(tiles),
@@ -157,9 +157,9 @@ def differences(
     if not first or [(tile.ships, tile.group) for tile in first] != [(tile.ships, tile.group) for tile in second]:
         raise ContractError("Two answers to different tiles have no paired difference", remedy="Score the same tiles")
     groups = _group_sums(np.hstack([_rows(first), _rows(second)]), first)
-    point = _less(groups.sum(axis=0))
     draws = np.concatenate([_less(resampled) for resampled in _resample(groups, rng, resamples)])
-    return {name: _interval(each, draw, len(groups)) for name, each, draw in zip(_SCORES, point, draws.T, strict=False)}
+    counted = np.logical_or(*(~np.isnan(_ratios(each)) for each in np.split(groups, 2, axis=-1)))
+    return dict(zip(_SCORES, _intervals(_less(groups.sum(axis=0)), draws, counted), strict=False))
 
 
 def _less(totals: Ints) -> NDArray[np.float64]:
@@ -229,10 +229,18 @@ def _ratios(totals: Ints) -> NDArray[np.float64]:
     return ratios
 
 
+def _intervals(points: NDArray[np.float64], draws: NDArray[np.float64], counted: NDArray[np.bool_]) -> list[Interval]:
+    """The interval of each score, from float64[resamples, scores] and the groups that count, bool[groups, scores]."""
+    return [
+        _interval(point, draw[~np.isnan(draw)], int(groups))
+        for point, draw, groups in zip(points, draws.T, counted.sum(axis=0), strict=True)
+    ]
+
+
 def _interval(point: float, draws: NDArray[np.float64], groups: int) -> Interval:
     if np.isnan(point):
         return Interval(None, None, None)
-    if groups == 1:
+    if groups < 2:
         return Interval(float(point), None, None)
-    low, high = np.percentile(draws[~np.isnan(draws)], (2.5, 97.5))
+    low, high = np.percentile(draws, (2.5, 97.5))
     return Interval(float(point), float(min(low, point)), float(max(high, point)))

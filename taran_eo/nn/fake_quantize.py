@@ -75,9 +75,11 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def fake_quantize(values: Tensor, fmt: Format, exponent: int = 0) -> Tensor:
-    """`round_to` with a straight-through gradient; bfloat16 in, bfloat16 out, rounded once more by neither.
+    """`round_to` with a straight-through gradient; bfloat16 in, bfloat16 out.
 
-    Every value of a format with at most 8 significant bits is a bfloat16, so nothing is lost on the way out.
+    Every value of a format with at most 8 significant bits is a bfloat16, so nothing is lost on the way out. On the way
+    in something is: where autocast has rounded an accumulator to bfloat16, it is rounded twice. The integer graph,
+    which is what gets scored, rounds once.
 
     Args:
         values: ``float32[...]`` or ``bfloat16[...]``.

@@ -1,4 +1,4 @@
-"""A Thin U-Net whose every convolution computes what an integer machine will compute.
+"""A Thin U-Net whose every convolution computes, in float32, what an integer machine will compute.
 
 `quantize` takes a trained float network, folds its batch norms, and puts a quantized unit in the place of each
 convolution; the network's own `forward` stays as it is. Scales are powers of two: one a channel for weights, one a

@@ -7,8 +7,9 @@ killed goes on where it was.
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +24,7 @@ from taran_eo.evaluation import Predict, evaluate
 from taran_eo.graph import Graph
 from taran_eo.imagery import LabelledImage, read_labels
 from taran_eo.metrics import Interval, Scores, TileScore, aggregate, differences
-from taran_eo.provenance import Provenance, cores, environment, sha256_config, sha256_file
+from taran_eo.provenance import Environment, Provenance, cores, sha256_config, sha256_file
 from taran_eo.studies.publish import CONTRACT
 from taran_eo.train import WEIGHTS, Progress, Recipe, Source, Trained, carry_out
 
@@ -51,9 +52,11 @@ class Variant(Part):
 
     Attributes:
         name: What its scores are called.
+        control: The variant that it is compared with, so that they differ in one thing; None is the reference.
     """
 
     name: str
+    control: str | None = None
 
 
 class Labelled(Settings):
@@ -97,6 +100,9 @@ class FoldStudy(Settings):
         names = [COMMON, REFERENCE, *(each.name for each in self.variant)]
         if len(set(names)) < len(names):
             raise ValueError(f"each network needs a name of its own, not {names}")
+        for each in self.variant:
+            if each.control is not None and each.control not in names:
+                raise ValueError(f"the control {each.control} of {each.name} is none of {names}")
         return self
 
 
@@ -119,19 +125,33 @@ class Scored:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study found.
+    """What a study found. Its intervals are over tiles, given the networks: those of another training would differ.
 
     Attributes:
         scores: Scores over the tiles of all folds, by network.
-        differences: Network less reference for each score, by network, with the interval of the paired difference.
+        differences: Network less control for each score, by both names, with the interval of the paired difference.
         iou_by_fold: IoU of each fold, by network of the folds; None where it is not defined.
         tiles: What they were computed from.
+        made: How each network came to be, by its place.
     """
 
     scores: Mapping[str, Scores]
     differences: Mapping[str, Mapping[str, Interval]]
     iou_by_fold: Mapping[str, tuple[float | None, ...]]
     tiles: tuple[Scored, ...]
+    made: Mapping[str, Provenance]
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A part of a study that was trained and scored: the scores of its held-out images by name."""
+
+    identity: str
+    made: Provenance
+    tiles: Mapping[str, TileScore]
+
+
+_DONE = TypeAdapter(_Done)
 
 
 def run(study: FoldStudy, folder: Path, report: Callable[[str], Report]) -> Answer:
@@ -147,10 +167,16 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report]) -> Answ
     """
     tables = [read_labels(tiles.images, tiles.masks) for tiles in study.tiles]
     everything = [image for table in tables for image in table]
+    twice = [name for name, count in Counter(image.path.name for image in everything).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{twice[0]} is the name of several tiles", remedy="Give each tile a name of its own")
     water = shared_water(study.shared_water)
+    group_of = {image.path.name: group[0].path.name for group in together(everything, water) for image in group}
     seen: list[Scored] = []
+    made: dict[str, Provenance] = {}
 
-    def carry(part: Part, place: str, held: Sequence[LabelledImage], start: str | None) -> Mapping[str, TileScore]:
+    def carry(part: Part, network: str, fold: int | None, held: Sequence[LabelledImage], start: str | None) -> None:
+        place = network if fold is None else f"fold_{fold}/{network}"
         recipe = load_toml(part.recipe, Recipe, part.set)
         sources = [one for source in recipe.source for one in _widened(source, study, tables)]
         changes = {
@@ -160,48 +186,49 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report]) -> Answ
             "held_out": (),
             "publication": None,
         }
-        return _part(recipe.model_copy(update=changes), folder / place, held, report)
+        done = _part(recipe.model_copy(update=changes), folder / place, held, report)
+        made[place] = done.made
+        seen.extend(
+            Scored(name, fold, network, replace(score, group=group_of[name])) for name, score in done.tiles.items()
+        )
 
     if study.common is not None:
-        scores = carry(study.common, COMMON, everything, None)
-        seen += [Scored(image, None, COMMON, score) for image, score in scores.items()]
-    for number, held in enumerate(deal(everything, study.folds, water)):
-        begun = None if study.common is None else COMMON
-        for name, part in ((REFERENCE, study.reference), *((each.name, each) for each in study.variant)):
-            scores = carry(part, f"fold_{number}/{name}", held, begun)
-            seen += [Scored(image, number, name, score) for image, score in scores.items()]
-            begun = f"fold_{number}/{REFERENCE}"
-    return answer(seen)
+        carry(study.common, COMMON, None, everything, None)
+    for fold, held in enumerate(deal(everything, study.folds, water)):
+        carry(study.reference, REFERENCE, fold, held, None if study.common is None else COMMON)
+        for variant in study.variant:
+            carry(variant, variant.name, fold, held, f"fold_{fold}/{REFERENCE}")
+    controls = {COMMON: REFERENCE} if study.common is not None else {}
+    controls |= {variant.name: variant.control or REFERENCE for variant in study.variant}
+    return _answer(seen, controls, made)
 
 
-def answer(tiles: Sequence[Scored]) -> Answer:
-    """Sum up the scored tiles of a study."""
-    networks = list(dict.fromkeys(tile.network for tile in tiles))
-    by_network = {
-        name: [tile.score for tile in sorted(tiles, key=lambda tile: tile.image) if tile.network == name]
-        for name in networks
-    }
-    reference = by_network[REFERENCE]
+def _answer(tiles: Sequence[Scored], controls: Mapping[str, str], made: Mapping[str, Provenance]) -> Answer:
+    """Sum up the scored tiles of a study; `controls` says by name which network each is compared with."""
+    by_network: dict[str, list[TileScore]] = {}
+    for tile in sorted(tiles, key=lambda tile: tile.image):
+        by_network.setdefault(tile.network, []).append(tile.score)
     return Answer(
         {name: aggregate(scores, rng=np.random.default_rng(0)) for name, scores in by_network.items()},
         {
-            name: differences(reference, scores, rng=np.random.default_rng(0))
-            for name, scores in by_network.items()
-            if name != REFERENCE
+            f"{name} less {control}": differences(by_network[control], by_network[name], rng=np.random.default_rng(0))
+            for name, control in controls.items()
         },
-        {name: _iou_by_fold(tiles, name) for name in networks if name != COMMON},
+        {name: _iou_by_fold(tiles, name) for name in by_network if name != COMMON},
         tuple(tiles),
+        made,
     )
 
 
 def save(answer: Answer, study: FoldStudy, folder: Path) -> None:
     """Write what a study found: ``result.json`` for readers and ``tiles.csv``, from which it follows."""
     files = {tiles.masks for tiles in study.tiles} | ({study.shared_water} if study.shared_water else set())
-    made = Provenance(
-        environment(),
-        config_sha256=sha256_config(study),
-        inputs={str(path): sha256_file(path) for path in sorted(files)},
-    )
+    inputs = {str(path): sha256_file(path) for path in sorted(files)}
+    environments: list[Environment] = []
+    for part in answer.made.values():
+        inputs |= part.inputs or {}
+        environments += (each for each in part.environments if each not in environments)
+    made = Provenance(tuple(environments), config_sha256=sha256_config(study), inputs=inputs)
     result = {
         "name": study.name,
         "question": study.question,
@@ -212,6 +239,7 @@ def save(answer: Answer, study: FoldStudy, folder: Path) -> None:
             for name, each in answer.differences.items()
         },
         "provenance": made.to_dict(),
+        "recipes": {place: part.config_sha256 for place, part in answer.made.items()},
     }
     (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     with (folder / "tiles.csv").open("w", newline="") as file:
@@ -233,11 +261,7 @@ def deal(images: Sequence[LabelledImage], folds: int, water: Mapping[str, frozen
     Raises:
         ConfigError: There are fewer groups than folds.
     """
-    groups: list[list[LabelledImage]] = []
-    for image in sorted(images, key=lambda image: image.path.name):
-        near = [group for group in groups if any(other.path.name in water.get(image.path.name, ()) for other in group)]
-        groups = [group for group in groups if group not in near]
-        groups.append([image, *(other for group in near for other in group)])
+    groups = together(images, water)
     if len(groups) < folds:
         raise ConfigError(
             f"{len(groups)} independent images cannot be dealt into {folds} folds", remedy="Ask for fewer folds"
@@ -249,6 +273,23 @@ def deal(images: Sequence[LabelledImage], folds: int, water: Mapping[str, frozen
         turn, seat = divmod(place, folds)
         dealt[seat if turn % 2 == 0 else folds - 1 - seat] += groups[index]  # there and back, as teams are chosen
     return dealt
+
+
+def together(images: Iterable[LabelledImage], water: Mapping[str, frozenset[str]]) -> list[list[LabelledImage]]:
+    """The images in groups that show the same water, directly or by way of another image; in the order of names."""
+    by_name = {image.path.name: image for image in images}
+    groups: list[list[LabelledImage]] = []
+    seen: set[str] = set()
+    for name in sorted(by_name):
+        group, near = [], [name]
+        while near:
+            one = near.pop()
+            if one not in seen:
+                seen.add(one)
+                near += sorted(water.get(one, ()))
+                group += [by_name[one]] if one in by_name else []
+        groups += [group] if group else []
+    return groups
 
 
 def shared_water(path: Path | None) -> dict[str, frozenset[str]]:
@@ -294,26 +335,26 @@ def _widened(source: Source, study: FoldStudy, images: Sequence[Sequence[Labelle
         yield source.model_copy(update={"images": tiles.images, "masks": tiles.masks, **shares})
 
 
-def _part(
-    recipe: Recipe, folder: Path, held: Sequence[LabelledImage], report: Callable[[str], Report]
-) -> Mapping[str, TileScore]:
-    """Train a network and score it on the images held out, unless that was done already: the scores by name."""
+def _part(recipe: Recipe, folder: Path, held: Sequence[LabelledImage], report: Callable[[str], Report]) -> _Done:
+    """Train a network and score it on the images held out, unless that was done already."""
     path = folder / SCORES
     if not (path.exists() and (folder / WEIGHTS).exists()):
         trained = carry_out(recipe, folder, report(recipe.name), resume=True)
         scores = score(trained, held)
         tiles = {image.path.name: asdict(each) for image, each in zip(held, scores, strict=True)}
         unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps({"recipe": recipe.identity(), "tiles": tiles}, indent=1))
+        done = {"identity": recipe.identity(), "made": trained.provenance().to_dict(), "tiles": tiles}
+        unfinished.write_text(json.dumps(done, indent=1))
         unfinished.replace(path)
-    told = json.loads(path.read_text())
-    if told["recipe"] != recipe.identity():
+    told = _DONE.validate_json(path.read_bytes())
+    if told.identity != recipe.identity():
         raise ConfigError(
-            f"{folder} holds the run of another recipe, or from other weights, than {recipe.name!r} as it stands now",
+            f"{folder} holds the run of another recipe, or from other masks or weights, than {recipe.name!r} as it "
+            "stands now",
             remedy="Give another folder with -o, or remove this one",
             path=folder,
         )
-    return TypeAdapter(dict[str, TileScore]).validate_python(told["tiles"])
+    return told
 
 
 def score(trained: Trained, images: Sequence[LabelledImage]) -> list[TileScore]:

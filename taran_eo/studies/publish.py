@@ -71,7 +71,7 @@ def publish(
 
 
 def card(graph: Graph, version: str, scores: Mapping[str, Scores], facts: Mapping[str, object], notes: str) -> str:
-    """The model card in Markdown; every figure in it comes from `scores` and `graph`."""
+    """The model card in Markdown; every figure in its tables comes from `scores` and `graph`."""
     lines = [
         f"# {graph.name} {version}",
         "",
@@ -88,7 +88,7 @@ def card(graph: Graph, version: str, scores: Mapping[str, Scores], facts: Mappin
         "",
         "## Scores",
         "",
-        "With 95 % bootstrap intervals over the tiles, which are held out for this table alone.",
+        "With 95 % bootstrap intervals over the tiles, none of which was trained on.",
         "",
         *_table(scores),
         "",

@@ -66,7 +66,7 @@ def paste(
 ) -> tuple[Pixels, MaskPixels]:
     """Paste the ships of a donor crop onto another, turned and shifted in brightness to the new sea.
 
-    The seam is feathered over 2 pixels outside the mask, and the donor's own sea level around its ships is
+    The donor is kept for 2 pixels around the mask and fades over 2 more, and its own sea level around its ships is
     replaced by the receiver's, so that the network cannot learn to find pastings by their rim. Where the receiver is
     rough (land, harbour), nothing is pasted.
 

@@ -110,12 +110,16 @@ class Pool:
 
 def training_images(sources: Sequence[Source]) -> list[LabelledImage]:
     """All images of some sources, without those that they exclude."""
-    return [
-        image
-        for source in sources
-        for image in read_labels(source.images, source.masks, source.labels)
-        if not any(image.path.match(pattern) for pattern in source.exclude)
-    ]
+    return [image for source in sources for image in _left(source)]
+
+
+def _left(source: Source) -> Iterator[LabelledImage]:
+    # A name is a name even where its characters make a pattern; and looking names up is quick, also for thousands.
+    names = frozenset(source.exclude)
+    patterns = [pattern for pattern in source.exclude if any(sign in pattern for sign in "*?[")]
+    for image in read_labels(source.images, source.masks, source.labels):
+        if image.path.name not in names and not any(image.path.match(pattern) for pattern in patterns):
+            yield image
 
 
 def pools(recipe: Recipe) -> list[Pool]:

@@ -7,7 +7,7 @@ from its checkpoint takes the very steps that it would have taken.
 import csv
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from taran_eo.errors import ConfigError
+from taran_eo.provenance import Environment, environment
 from taran_eo.train.augment import augment, paste
 from taran_eo.train.data import Crop, Pool, cut
 from taran_eo.train.losses import SegmentationLoss
@@ -104,7 +105,7 @@ def tensors(crops: list[Crop], device: torch.device) -> tuple[Tensor, Tensor]:
 
 def train(
     network: nn.Module, sampler: Sampler, folder: Path, report: Callable[[Progress], None], *, resume: bool
-) -> nn.Module:
+) -> tuple[nn.Module, tuple[Environment, ...]]:
     """Train a network as the recipe of a sampler says.
 
     Args:
@@ -115,10 +116,10 @@ def train(
         resume: Go on from the checkpoint in `folder`, if there is one, else start.
 
     Returns:
-        The running average of the network over the run, on the CPU, in evaluation mode.
+        The running average of the network over the run, on the CPU, in evaluation mode; and where it was trained.
 
     Raises:
-        ConfigError: The checkpoint belongs to another recipe, or the loss is no longer finite.
+        ConfigError: The checkpoint is damaged or belongs to another recipe, or the loss is no longer finite.
     """
     recipe, schedule = sampler.recipe, sampler.recipe.schedule
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -126,11 +127,13 @@ def train(
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     loss_of = SegmentationLoss(schedule)
-    state = _State(network, average, optimizer, sampler)
+    state = _State(recipe.identity(), network, average, optimizer, sampler)
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
         (folder / CHECKPOINT).unlink(missing_ok=True)  # a run begun anew and killed must not go on from the old one
     start = state.restore(folder)
+    if start < schedule.steps and (here := environment()) not in state.environments:
+        state.environments.append(here)
     # What a killed run logged after its checkpoint is done again, and must not stand there twice.
     logged = [row for row in _logged(folder / LOG) if int(row[0]) <= start]
     with SummaryWriter(str(folder), purge_step=start + 1) as board, (folder / LOG).open("w", newline="") as file:
@@ -146,14 +149,15 @@ def train(
             with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16"):
                 logits = network(pixels)
             loss, each = loss_of(logits.float(), truth)
-            if not torch.isfinite(loss):
-                raise ConfigError(
-                    f"The loss of {recipe.name!r} became {loss.item()} in step {step + 1}",
-                    remedy="Lower schedule.learning_rate; the last checkpoint is from before",
-                )
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            slope = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            if not torch.isfinite(loss + slope):
+                raise ConfigError(
+                    f"The loss of {recipe.name!r} became {loss.item()}, and its gradient {slope.item()}, "
+                    f"in step {step + 1}",
+                    remedy="Lower schedule.learning_rate; the last checkpoint is from before",
+                )
             optimizer.step()
             average.update_parameters(network)
             sampler.learn(crops, each.tolist())
@@ -167,7 +171,7 @@ def train(
             if done.step % CHECKPOINT_EVERY == 0 or done.step == schedule.steps:
                 state.save(folder, done.step)
     kept: nn.Module = average.module
-    return kept.cpu().eval()
+    return kept.cpu().eval(), tuple(state.environments)
 
 
 def _logged(path: Path) -> list[list[str]]:
@@ -181,14 +185,17 @@ def _logged(path: Path) -> list[list[str]]:
 class _State:
     """Everything that a run must remember to go on."""
 
+    identity: str
     network: nn.Module
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     sampler: Sampler
+    environments: list[Environment] = field(default_factory=list)
 
     def save(self, folder: Path, step: int) -> None:
         state = {
-            "recipe": self.sampler.recipe.identity(),
+            "identity": self.identity,
+            "environments": [asdict(each) for each in self.environments],
             "step": step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -213,14 +220,14 @@ class _State:
                 remedy="Restore it, or begin anew with --restart",
                 path=path,
             ) from error
-        recipe = self.sampler.recipe
-        if state["recipe"] != recipe.identity():
+        if state["identity"] != self.identity:
             raise ConfigError(
-                f"The checkpoint {path} was made by another recipe, or from other weights, than "
-                f"{recipe.name!r} as it stands now",
+                f"The checkpoint {path} was made by another recipe, or from other masks or weights, than "
+                f"{self.sampler.recipe.name!r} as it stands now",
                 remedy="Restore the recipe, train into another folder, or begin anew with --restart",
                 path=path,
             )
+        self.environments.extend(Environment(**each) for each in state["environments"])
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -17,6 +17,7 @@ from taran_eo.graph import Graph
 from taran_eo.nn.lower import lower
 from taran_eo.nn.quantized import Formats, calibrate, quantize
 from taran_eo.nn.thin_unet import ThinUNet
+from taran_eo.provenance import Environment, Provenance
 from taran_eo.train.data import pools
 from taran_eo.train.loop import Progress, Sampler, tensors, train
 from taran_eo.train.recipe import Quantization, Recipe
@@ -33,10 +34,14 @@ class Trained:
     Attributes:
         network: The trained network, in evaluation mode.
         graph: Its integer graph, or None for a float network.
+        recipe: What it was trained by.
+        environments: Where it was trained.
     """
 
     network: ThinUNet
     graph: Graph | None
+    recipe: Recipe
+    environments: tuple[Environment, ...]
 
     def margins(self) -> tuple[int, int]:
         """Halo and alignment of a tile, in pixels."""
@@ -61,6 +66,11 @@ class Trained:
         # Channels-last tensors are written in the usual order.
         return {name: np.ascontiguousarray(value.float().numpy()) for name, value in tensors.items()}
 
+    def provenance(self) -> Provenance:
+        """How the network came to be."""
+        recipe = self.recipe
+        return Provenance(self.environments, config_sha256=recipe.digest(), seed=recipe.seed, inputs=recipe.inputs())
+
 
 def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], *, resume: bool) -> Trained:
     """Train as a recipe says, leaving checkpoint, log and weights in a folder.
@@ -81,10 +91,15 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     sampler = Sampler(recipe, pools(recipe))
     if recipe.quantization is not None:
         network = _quantized(network, sampler, recipe.quantization)
-    kept = train(network, sampler, folder, report, resume=resume)
+    if not resume:
+        (folder / WEIGHTS).unlink(missing_ok=True)  # nobody must take the old ones for those of the new run
+    kept, environments = train(network, sampler, folder, report, resume=resume)
     assert isinstance(kept, ThinUNet)  # noqa: S101 - quantization keeps the class
-    trained = Trained(kept, None if recipe.quantization is None else lower(kept, recipe.name))
-    (folder / WEIGHTS).write_bytes(safetensors.numpy.save(trained.weights()))
+    graph = None if recipe.quantization is None else lower(kept, recipe.name)
+    trained = Trained(kept, graph, recipe, environments)
+    unfinished = folder / (WEIGHTS + ".part")
+    unfinished.write_bytes(safetensors.numpy.save(trained.weights()))
+    unfinished.replace(folder / WEIGHTS)
     return trained
 
 

@@ -35,7 +35,7 @@ class Source(Settings):
         images: Folder of the images that the CSV names, e.g. ``train_v2`` of the competition.
         masks: CSV with ``ImageId, EncodedPixels`` and optionally ``width, height, label`` (one row a ship).
         labels: Keep only rows with these labels; empty keeps all.
-        exclude: Patterns of file names to leave out, e.g. images that overlap a held-out one.
+        exclude: Names of files to leave out, or patterns of them, e.g. of images that overlap a held-out one.
         ship_share: Relative share of training crops that are placed on a ship of this source.
         empty_share: Relative share of crops placed anywhere on its images without a ship.
         paste: Whether its ships may be cut out and pasted onto empty sea (their masks must be tight).
@@ -218,6 +218,11 @@ class Recipe(Settings):
         silent = {"name": "", "question": "", "held_out": (), "publication": None}
         return sha256_config(self.model_copy(update=silent))
 
+    def inputs(self) -> dict[str, str]:
+        """SHA-256, by path, of the files that the training reads besides images: tables of masks, and `start`."""
+        files = {source.masks for source in self.source} | ({self.start} if self.start is not None else set())
+        return {str(path): sha256_file(path) for path in sorted(files)}
+
     def identity(self) -> str:
-        """The digest, and that of the weights that the run begins with: what makes two runs one."""
-        return self.digest() if self.start is None else f"{self.digest()} from {sha256_file(self.start)}"
+        """The digest of the recipe and those of its inputs: what makes two runs one."""
+        return " ".join((self.digest(), *self.inputs().values()))

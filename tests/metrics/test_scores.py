@@ -68,7 +68,8 @@ def test_pixel_scores_are_those_of_segmentation_models_pytorch() -> None:
 
 
 def test_the_dictionary_is_json_with_an_interval_beside_each_score() -> None:
-    told = json.loads(json.dumps(aggregate([FOUND, EMPTY], rng=np.random.default_rng(1)).to_dict(), allow_nan=False))
+    scores = aggregate([FOUND, FOUND, EMPTY], rng=np.random.default_rng(1))
+    told = json.loads(json.dumps(scores.to_dict(), allow_nan=False))
     for name in (
         "iou",
         "dice",
@@ -81,9 +82,9 @@ def test_the_dictionary_is_json_with_an_interval_beside_each_score() -> None:
     ):
         low, high = told[f"{name}_ci"]
         assert low <= told[name] <= high
-    assert told["tiles"] == 2
+    assert told["tiles"] == 3
     assert told["ship_recall_by_length_m"]["30_to_60"] == {
-        "ships": 1,
+        "ships": 2,
         "found": 0,
         "recall": 0,
         "recall_ci": [0, 0],
@@ -94,7 +95,11 @@ def test_undefined_scores_are_none() -> None:
     scores = aggregate([EMPTY, EMPTY], rng=np.random.default_rng(1))
     assert scores.iou == scores.ship_recall == Interval(None, None, None)
     assert scores.f2 == Interval(1.0, 1.0, 1.0)
-    assert aggregate([FOUND], rng=np.random.default_rng(1)).f2.ci is None  # one tile tells no spread
+    # One tile tells no spread, and one tile with ships none of what is told of ships.
+    assert aggregate([FOUND], rng=np.random.default_rng(1)).f2.ci is None
+    one = aggregate([FOUND, EMPTY, EMPTY], rng=np.random.default_rng(1))
+    assert (one.iou.ci, one.ship_recall.ci, one.ship_recall_by_length_m[0].ci) == (None, None, None)
+    assert one.f2.ci is not None and one.false_alarms_per_km2.ci is not None
 
 
 def test_no_tiles_are_refused() -> None:

@@ -16,7 +16,7 @@ from taran_eo.errors import ConfigError
 from taran_eo.imagery import LabelledImage, kaggle_encode
 from taran_eo.studies import folds
 from taran_eo.studies.folds import FoldStudy, deal, run, shared_water
-from taran_eo.train import data
+from taran_eo.train import Recipe, data
 from tests.train.labelled import QUANTIZATION, RECIPE, write_tiles
 
 STUDY = """
@@ -27,6 +27,9 @@ shared_water = "{water}"
 [[tiles]]
 images = "{images}"
 masks = "{masks}"
+[[tiles]]
+images = "{more}"
+masks = "{masks}"
 [common]
 recipe = "{recipe}"
 set = ["schedule.steps=1", "synthetic.scenes=2", "synthetic.size=64", "synthetic.empty_share=1.0"]
@@ -34,22 +37,43 @@ set = ["schedule.steps=1", "synthetic.scenes=2", "synthetic.size=64", "synthetic
 recipe = "{recipe}"
 set = ["schedule.steps=2"]
 [[variant]]
+name = "longer"
+recipe = "{recipe}"
+set = ["schedule.steps=1"]
+[[variant]]
 name = "e2m3"
+control = "longer"
 recipe = "{quantized}"
 set = ["schedule.steps=1"]
+"""
+
+CROPS = """
+[[source]]
+images = "{images}"
+masks = "{masks}"
+ship_share = 0.2
+empty_share = 0.2
 """
 
 
 @pytest.fixture
 def study_file(tmp_path):
     images, masks = write_tiles(tmp_path)
-    recipe, quantized, water = tmp_path / "small.toml", tmp_path / "quantized.toml", tmp_path / "water.json"
-    recipe.write_text(RECIPE.format(images=images, masks=masks))
-    quantized.write_text(recipe.read_text() + QUANTIZATION)
     names = sorted(path.name for path in images.iterdir())
-    water.write_text(json.dumps({"pairs": [{"image": names[0], "other": names[3]}]}))
+    more = tmp_path / "val"
+    more.mkdir()
+    for name in names[4:]:
+        (images / name).rename(more / name)
+    crops, crop_masks = write_tiles(tmp_path / "crops", count=3, first=16)
+    recipe, quantized, water = tmp_path / "small.toml", tmp_path / "quantized.toml", tmp_path / "water.json"
+    recipe.write_text(RECIPE.format(images=images, masks=masks) + CROPS.format(images=crops, masks=crop_masks))
+    quantized.write_text(recipe.read_text() + QUANTIZATION)
+    pairs = [{"image": names[0], "other": names[3]}, {"image": "00000010.jpg", "other": names[1]}]
+    water.write_text(json.dumps({"pairs": pairs}))
     path = tmp_path / "study.toml"
-    path.write_text(STUDY.format(images=images, masks=masks, recipe=recipe, quantized=quantized, water=water))
+    path.write_text(
+        STUDY.format(images=images, more=more, masks=masks, recipe=recipe, quantized=quantized, water=water)
+    )
     return path
 
 
@@ -66,25 +90,31 @@ def test_no_network_is_scored_on_what_it_was_trained_on(study_file, tmp_path, mo
 
     monkeypatch.setattr(folds, "carry_out", noted)
     answer = run(study, tmp_path / "out", lambda name: lambda done: None)
-    water = shared_water(study.shared_water)
-    everything = {path.name for path in study.tiles[0].images.iterdir()}
-    assert trained_on[tmp_path / "out" / "common"] == set()
-    for network in ("reference", "e2m3"):
+    tiles = {path.name for table in study.tiles for path in table.images.iterdir()}
+    crops = {"00000010.jpg", "00000011.jpg", "00000012.jpg"}
+    assert len(tiles) == 6
+    # The first crop shows the water of one tile.
+    assert trained_on[tmp_path / "out" / "common"] == crops - {"00000010.jpg"}
+    for network in ("reference", "longer", "e2m3"):
         scored = [tile for tile in answer.tiles if tile.network == network]
-        assert sorted(tile.image for tile in scored) == sorted(everything)
+        assert sorted(tile.image for tile in scored) == sorted(tiles)
         for fold in range(study.folds):
             held = {tile.image for tile in scored if tile.fold == fold}
-            hidden = held.union(*(water.get(name, set()) for name in held))
-            assert trained_on[tmp_path / "out" / f"fold_{fold}" / network] == everything - hidden
+            assert ("00000000.jpg" in held) == ("00000003.jpg" in held)
+            seen = crops - {"00000010.jpg"} if "00000001.jpg" in held else crops
+            assert trained_on[tmp_path / "out" / f"fold_{fold}" / network] == (tiles - held) | seen
     assert answer.scores["reference"].tiles == answer.scores["common"].tiles == 6
-    assert len(answer.iou_by_fold["e2m3"]) == 3 and set(answer.differences) == {"common", "e2m3"}
+    # Tiles of the same water are one draw of the bootstrap.
+    assert answer.scores["reference"].groups == 5
+    assert len(answer.iou_by_fold["e2m3"]) == 3
+    assert set(answer.differences) == {"common less reference", "longer less reference", "e2m3 less longer"}
 
 
 def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
     command = ["study", str(study_file), "-o"]
     done = CliRunner().invoke(app, [*command, str(tmp_path / "whole")])
     assert done.exit_code == 0, done.output
-    assert "e2m3 less reference: IoU" in done.stdout
+    assert "e2m3 less longer: IoU" in done.stdout
 
     class KilledError(Exception):
         pass
@@ -100,7 +130,9 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
         )
     begun = []
     run(load_toml(study_file, FoldStudy), tmp_path / "torn", lambda name: begun.append(name) or (lambda done: None))
-    assert [name.partition("/")[2] for name in begun] == ["fold_1/e2m3", "fold_2/reference", "fold_2/e2m3"]
+    assert [name.partition("/")[2] for name in begun] == [
+        *("fold_1/e2m3", "fold_2/reference", "fold_2/longer", "fold_2/e2m3")
+    ]
     assert CliRunner().invoke(app, [*command, str(tmp_path / "torn")]).exit_code == 0
     assert (tmp_path / "torn/tiles.csv").read_text() == (tmp_path / "whole/tiles.csv").read_text()
     result = json.loads((tmp_path / "whole/result.json").read_text())
@@ -111,6 +143,9 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
     )
     assert result["scores"]["e2m3"]["iou"] == pytest.approx(hit / (hit + false + missed))
     assert result["provenance"]["config_sha256"]
+    assert len(result["provenance"]["environments"]) == 1
+    assert len(result["recipes"]) == 1 + 3 * 3
+    assert len(set(result["recipes"].values())) == len(result["recipes"])
 
 
 def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
@@ -129,11 +164,26 @@ def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
         ("folds=7", "5 independent images cannot be dealt into 7 folds"),
         ("shared_water=absent.json", "does not tell which images show the same water"),
         ('variant=[{name = "reference", recipe = "a.toml"}]', "a name of its own"),
+        ('variant=[{name = "a", recipe = "a.toml", control = "b"}]', "the control b of a is none of"),
     ],
 )
 def test_what_makes_no_study_is_refused(study_file, tmp_path, change, said):
     done = CliRunner().invoke(app, ["study", str(study_file), "-o", str(tmp_path / "out"), "--set", change])
     assert said in str(done.exception)
+
+
+def test_tiles_of_one_name_are_refused(study_file, tmp_path):
+    (name,) = (path for path in (tmp_path / "val").iterdir() if path.name.startswith("00000004"))
+    (tmp_path / "train_v2" / name.name).write_bytes(name.read_bytes())
+    with pytest.raises(ConfigError, match=r"00000004\.jpg is the name of several tiles"):
+        run(load_toml(study_file, FoldStudy), tmp_path / "out", lambda name: lambda done: None)
+
+
+def test_the_study_of_the_project_is_one(repository):
+    study = load_toml(repository / "pipelines" / "study_folds.toml", FoldStudy)
+    for part in (study.common, study.reference, *study.variant):
+        load_toml(repository / part.recipe, Recipe, part.set)
+    assert shared_water(repository / study.shared_water)
 
 
 @given(st.lists(st.integers(0, 50), min_size=8, max_size=30), st.integers(2, 4), st.data())

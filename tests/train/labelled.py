@@ -8,14 +8,14 @@ import simplejpeg
 from taran_eo.imagery import synthesize
 
 
-def write_tiles(folder, count=6, size=96, seed=5):
-    """Write `count` tiles, every second one without ships, and their table; returns (images, masks)."""
+def write_tiles(folder, count=6, size=96, seed=5, first=0):
+    """Write `count` tiles, numbered from `first`, every second one without ships, and their table: (images, masks)."""
     images, masks = folder / "train_v2", folder / "train_ship_segmentations_v2.csv"
-    images.mkdir()
+    images.mkdir(parents=True)
     with masks.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["ImageId", "EncodedPixels", "width", "height"])
-        for number in range(count):
+        for number in range(first, first + count):
             rng = np.random.default_rng([seed, number])
             ships = 0 if number % 2 else 4
             scene = synthesize(size, size, rng=rng, ships=ships, land=False, cloudy=False, swath_edge=False)

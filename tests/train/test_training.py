@@ -1,5 +1,6 @@
 """The training loop: the same run whenever it is killed, and what is trained is what is lowered and published."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -13,6 +14,7 @@ from taran_eo.engines import open_engine
 from taran_eo.errors import ConfigError
 from taran_eo.imagery import read_labels
 from taran_eo.model import Model, replay
+from taran_eo.provenance import environment
 from taran_eo.train import Recipe, carry_out, loop
 from taran_eo.train.augment import paste
 from taran_eo.train.data import cut, pools
@@ -44,9 +46,13 @@ def test_a_killed_run_ends_as_if_it_had_not_been(recipe_file, tmp_path, monkeypa
 
     with pytest.raises(KilledError):
         carry_out(recipe, tmp_path / "torn", kill, resume=True)
+    elsewhere = dataclasses.replace(environment(), cpu="another", commit=None)
+    monkeypatch.setattr(loop, "environment", lambda: elsewhere)
     steps = []
     resumed = carry_out(recipe, tmp_path / "torn", lambda done: steps.append(done.step), resume=True)
     assert steps == [5, 6]
+    assert (whole.environments, resumed.environments) == ((environment(),), (environment(), elsewhere))
+    assert resumed.provenance().to_dict()["environments"][1]["cpu"] == "another"
     assert (tmp_path / "torn" / loop.LOG).read_text() == (tmp_path / "whole" / loop.LOG).read_text()
     for name, value in whole.weights().items():
         assert np.array_equal(value, resumed.weights()[name]), name
@@ -79,6 +85,7 @@ def test_a_run_begun_anew_and_killed_does_not_go_on_from_the_old_one(recipe_file
 
     with pytest.raises(KilledError):
         carry_out(recipe, tmp_path / "run", kill, resume=False)
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
     steps = []
     carry_out(recipe, tmp_path / "run", lambda done: steps.append(done.step), resume=True)
     assert steps == [1, 2, 3]
@@ -92,8 +99,30 @@ def test_a_run_does_not_go_on_when_the_weights_that_it_began_with_changed(recipe
     carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)
     other = load_toml(recipe_file, Recipe, ["schedule.steps=2"])
     carry_out(other, begun.parent, lambda done: None, resume=False)
-    with pytest.raises(ConfigError, match="from other weights"):
+    with pytest.raises(ConfigError, match="other masks or weights"):
         carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)
+
+
+def test_a_run_does_not_go_on_when_the_masks_changed(recipe_file, tmp_path):
+    recipe = load_toml(recipe_file, Recipe, ["schedule.steps=1"])
+    carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)
+    with recipe.source[0].masks.open("a") as table:
+        table.write("elsewhere.jpg,,96,96\n")
+    with pytest.raises(ConfigError, match="other masks or weights"):
+        carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_before_it_spoils_the_weights(recipe_file, tmp_path, monkeypatch):
+    real = SegmentationLoss.forward
+
+    def crooked(self, logits, truth):
+        loss, each = real(self, logits, truth)
+        return loss + (0 * logits).sum().sqrt(), each  # finite, but its slope at zero is not
+
+    monkeypatch.setattr(SegmentationLoss, "forward", crooked)
+    with pytest.raises(ConfigError, match=r"its gradient nan, in step 1\. Lower schedule\.learning_rate"):
+        carry_out(load_toml(recipe_file, Recipe, ["schedule.steps=1"]), tmp_path, lambda done: None, resume=True)
+    assert not (tmp_path / loop.CHECKPOINT).exists()
 
 
 @pytest.mark.parametrize(
@@ -128,6 +157,9 @@ def test_from_recipe_to_a_model_that_every_engine_replays(recipe_file, tmp_path)
     assert not replay(model, open_engine("onnxruntime", model.graph, threads=1))
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["scores"]["here"]["tiles"] == 6 and result["provenance"]["seed"] == 3
+    # What the run was is told in full, with the changes that were made to its file.
+    assert result["recipe"]["schedule"]["steps"] == 2 and result["recipe"]["held_out"][0]["name"] == "here"
+    assert len(result["provenance"]["environments"]) == 1
     # The figures of the run are those of the published integers.
     where = ["--images", str(labelled["images"]), "--masks", str(labelled["masks"])]
     done = runner.invoke(app, ["evaluate", *where, "--model", str(tmp_path / "model"), "--json"])
