@@ -36,7 +36,8 @@ def command(
     recipe = load_toml(file, Recipe, changes or ())
     folder = Path("runs") / recipe.name if output is None else output
     result_file = folder / "result.json"
-    result_file.unlink(missing_ok=True)  # what follows may change the weights beside it
+    if restart:
+        result_file.unlink(missing_ok=True)  # it is of other weights than those to come
     with watch() as begun:
         trained = carry_out(recipe, folder, begun(recipe.name), resume=not restart)
     scores = _scores(trained, recipe)

@@ -128,8 +128,9 @@ class Crew:
                 raise
             record = _skipped(task, str(error))
         except Exception as error:
-            # A defect of ours, or of a library, that one scene brings out must not cost the others: on board nobody
-            # restarts the run. It is told with its place, and the run ends with exit code 1.
+            # The border between one scene and the run: it must hold whatever comes. A defect of ours, or of a library,
+            # that a scene brings out would come back with every --resume, and no later scene would ever be done. It is
+            # not hidden: the journal and the summary tell it with its place, and the run ends with exit code 1.
             if self.on_error == "fail":
                 raise
             place = extract_tb(error.__traceback__)[-1]

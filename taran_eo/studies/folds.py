@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from taran_eo.config import Settings, load_toml
 from taran_eo.engines import open_engine
@@ -100,9 +100,14 @@ class FoldStudy(Settings):
         names = [COMMON, REFERENCE, *(each.name for each in self.variant)]
         if len(set(names)) < len(names):
             raise ValueError(f"each network needs a name of its own, not {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _controls_are_others(self) -> Self:
         for each in self.variant:
-            if each.control is not None and each.control not in names:
-                raise ValueError(f"the control {each.control} of {each.name} is none of {names}")
+            others = [REFERENCE, *(other.name for other in self.variant if other is not each)]
+            if each.control is not None and each.control not in others:
+                raise ValueError(f"the control {each.control} of {each.name} is none of {others}")
         return self
 
 
@@ -346,7 +351,12 @@ def _part(recipe: Recipe, folder: Path, held: Sequence[LabelledImage], report: C
         done = {"identity": recipe.identity(), "made": trained.provenance().to_dict(), "tiles": tiles}
         unfinished.write_text(json.dumps(done, indent=1))
         unfinished.replace(path)
-    told = _DONE.validate_json(path.read_bytes())
+    try:
+        told = _DONE.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ConfigError(
+            f"{path} is damaged, or of another version", remedy="Remove it: the run is then scored again", path=path
+        ) from error
     if told.identity != recipe.identity():
         raise ConfigError(
             f"{folder} holds the run of another recipe, or from other masks or weights, than {recipe.name!r} as it "

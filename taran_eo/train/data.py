@@ -108,18 +108,16 @@ class Pool:
         return int(rng.choice(len(self.images), p=self.difficulty / self.difficulty.sum()))
 
 
-def training_images(sources: Sequence[Source]) -> list[LabelledImage]:
-    """All images of some sources, without those that they exclude."""
-    return [image for source in sources for image in _left(source)]
-
-
-def _left(source: Source) -> Iterator[LabelledImage]:
+def training_images(source: Source) -> list[LabelledImage]:
+    """The images of a source, without those that it excludes."""
     # A name is a name even where its characters make a pattern; and looking names up is quick, also for thousands.
     names = frozenset(source.exclude)
     patterns = [pattern for pattern in source.exclude if any(sign in pattern for sign in "*?[")]
-    for image in read_labels(source.images, source.masks, source.labels):
-        if image.path.name not in names and not any(image.path.match(pattern) for pattern in patterns):
-            yield image
+    return [
+        image
+        for image in read_labels(source.images, source.masks, source.labels)
+        if image.path.name not in names and not any(image.path.match(pattern) for pattern in patterns)
+    ]
 
 
 def pools(recipe: Recipe) -> list[Pool]:
@@ -130,7 +128,7 @@ def pools(recipe: Recipe) -> list[Pool]:
     """
     found: list[Pool] = []
     for source in recipe.source:
-        found += _split(training_images([source]), source, paste=source.paste)
+        found += _split(training_images(source), source, paste=source.paste)
     if recipe.synthetic is not None:
         found += _split(_generated(recipe.synthetic, recipe.seed), recipe.synthetic, paste=False)
     if not found:

@@ -220,7 +220,7 @@ class _State:
                 remedy="Restore it, or begin anew with --restart",
                 path=path,
             ) from error
-        if state["identity"] != self.identity:
+        if state.get("identity") != self.identity:
             raise ConfigError(
                 f"The checkpoint {path} was made by another recipe, or from other masks or weights, than "
                 f"{self.sampler.recipe.name!r} as it stands now",

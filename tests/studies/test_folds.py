@@ -156,6 +156,9 @@ def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
     changed = load_toml(study_file, FoldStudy, ['common.set=["schedule.steps=2"]'])
     with pytest.raises(ConfigError, match="another recipe"):
         run(changed, tmp_path / "out", quiet)
+    (tmp_path / "out/common/tiles.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"common/tiles\.json is damaged"):
+        run(load_toml(study_file, FoldStudy), tmp_path / "out", quiet)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +168,7 @@ def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
         ("shared_water=absent.json", "does not tell which images show the same water"),
         ('variant=[{name = "reference", recipe = "a.toml"}]', "a name of its own"),
         ('variant=[{name = "a", recipe = "a.toml", control = "b"}]', "the control b of a is none of"),
+        ('variant=[{name = "a", recipe = "a.toml", control = "a"}]', "the control a of a is none of"),
     ],
 )
 def test_what_makes_no_study_is_refused(study_file, tmp_path, change, said):

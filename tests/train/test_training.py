@@ -13,11 +13,12 @@ from taran_eo.config import load_toml
 from taran_eo.engines import open_engine
 from taran_eo.errors import ConfigError
 from taran_eo.imagery import read_labels
+from taran_eo.metrics import aggregate, score_tile
 from taran_eo.model import Model, replay
 from taran_eo.provenance import environment
-from taran_eo.train import Recipe, carry_out, loop
+from taran_eo.train import Recipe, Source, carry_out, loop
 from taran_eo.train.augment import paste
-from taran_eo.train.data import cut, pools
+from taran_eo.train.data import cut, pools, training_images
 from taran_eo.train.losses import SegmentationLoss
 from tests.train.labelled import PUBLICATION, RECIPE, quantized, write_tiles
 
@@ -274,6 +275,31 @@ def test_real_labels_are_read_as_they_are(shared_data):
     train = read_labels(airbus / "train", airbus / "masks.csv")
     assert (len(train), sum(len(image.ships) for image in train)) == (97, 158)
     assert sum(image.mask().sum() for image in train) / (97 * 768**2) == pytest.approx(0.0056, abs=5e-5)
+
+
+def test_the_recipe_trains_on_as_many_images_as_the_card_says(repository, shared_data, monkeypatch):
+    monkeypatch.chdir(repository)
+    recipe = load_toml(repository / "pipelines" / "train_thin_unet32_e2m3.toml", Recipe)
+    tiles, exact, loose, empty, other = (len(training_images(source)) for source in recipe.source)
+    assert (tiles, exact + loose, empty, other, recipe.synthetic.scenes) == (97, 645, 198, 65, 240)
+
+
+def test_what_a_mask_without_a_wrong_pixel_scores_on_val(shared_data):
+    """Ships that touch are one component: the card tells what that costs."""
+    val = read_labels(shared_data / "airbus" / "val", shared_data / "airbus" / "masks.csv")
+    tiles = [score_tile(image.parts(), image.mask(), gsd_m=1.5) for image in val]
+    scores = aggregate(tiles, rng=np.random.default_rng(0))
+    assert (sum(scores.found), sum(scores.ships), round(scores.f2.value, 3)) == (21, 24, 0.934)
+
+
+def test_a_name_that_would_be_a_pattern_is_excluded_as_a_name(tmp_path):
+    images, masks = write_tiles(tmp_path, count=2)
+    (images / "00000000.jpg").rename(images / "a[1].jpg")
+    masks.write_text(masks.read_text().replace("00000000.jpg", "a[1].jpg"))
+    source = Source(images=images, masks=masks, exclude=("a[1].jpg",))
+    assert [image.path.name for image in training_images(source)] == ["00000001.jpg"]
+    everything = Source(images=images, masks=masks, exclude=("*1*",))
+    assert training_images(everything) == []
 
 
 @pytest.mark.parametrize(
