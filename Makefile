@@ -13,11 +13,12 @@ BIN := .venv/bin
 DEMO := .venv-demo/bin
 SOURCES := $(shell find taran_eo models -type f -not -name '*.pyc')
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test slow lint bench clean
 
 help:
 	@echo 'make demo     install the base into .venv-demo, make sample scenes, find the ships in them'
 	@echo 'make test     install everything into .venv, run the tests'
+	@echo 'make slow     the tests over all inputs of float32, about an hour'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make bench    measure against peers'
 	@echo 'make install  install everything for development into .venv'
@@ -51,6 +52,9 @@ demo: .venv-demo/installed
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+slow: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m slow
 
 lint: install
 	$(BIN)/ruff check .

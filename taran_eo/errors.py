@@ -68,6 +68,10 @@ class ConfigError(TaranError, ValueError):
     """A configuration file or an option with a value that makes no sense."""
 
 
+class DivergedError(TaranError, ArithmeticError):
+    """A training run whose loss or gradient is no number any more."""
+
+
 class OutputError(TaranError, OSError):
     """An output place that cannot be written, or that belongs to another run."""
 

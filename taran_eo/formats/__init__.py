@@ -6,7 +6,8 @@ through a `Scaling`, `to_image` and `from_image` go between codes and exact inte
 truth that the tests hold against the fast code, for every code of every format up to 8 bits.
 """
 
-from taran_eo.formats.catalogue import CATALOGUE, Entry, parse_format
+from taran_eo.formats.blocks import BlockFormat, round_blocks
+from taran_eo.formats.catalogue import CATALOGUE, Entry, parse_any_format, parse_format
 from taran_eo.formats.coding import Format, Rounding, decode, encode, values
 from taran_eo.formats.image import (
     IntegerImage,
@@ -20,9 +21,11 @@ from taran_eo.formats.image import (
 from taran_eo.formats.integer import Integer
 from taran_eo.formats.minifloat import MiniFloat
 from taran_eo.formats.scaling import Scaling, dequantize, quantize
+from taran_eo.formats.unsigned import spend_sign, upper_half
 
 __all__ = [
     "CATALOGUE",
+    "BlockFormat",
     "Entry",
     "Format",
     "Integer",
@@ -37,9 +40,13 @@ __all__ = [
     "exact_terms",
     "from_image",
     "integer_image",
+    "parse_any_format",
     "parse_format",
     "product_bits",
     "quantize",
+    "round_blocks",
+    "spend_sign",
     "to_image",
+    "upper_half",
     "values",
 ]

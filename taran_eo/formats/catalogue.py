@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from taran_eo.errors import FormatError
+from taran_eo.formats.blocks import MX_BLOCK, BlockFormat
 from taran_eo.formats.coding import Format
 from taran_eo.formats.integer import Integer
 from taran_eo.formats.minifloat import MiniFloat
@@ -57,6 +58,8 @@ CATALOGUE: tuple[Entry, ...] = (
 )
 
 _MINIFLOAT = re.compile(r"(u?)e(\d+)m(\d+)(?:b(-?\d+))?(z?)(fn|i|)")
+_BLOCKS = re.compile(r"mx(.*?)(?:x(\d+))?")
+_MX_NAMES = {"mxfp4": "mxe2m1", "mxint8": "mxint8q6n"}
 _INTEGER = re.compile(r"(u?)int(\d+)(?:q(-?\d+))?(n?)")
 
 
@@ -93,3 +96,23 @@ def parse_format(name: str) -> Format:
         + ", ".join(entry.name for entry in CATALOGUE),
         name=name,
     )
+
+
+def parse_any_format(name: str) -> Format | BlockFormat:
+    """The format of a name, also of a block format: ``mx`` before its element, ``x`` and its size after it if not 32.
+
+    ``mxfp4`` and ``mxint8`` are the formats that the OCP Microscaling specification calls so; its two FP6 formats are
+    ``mxe2m3`` and ``mxe3m2``.
+
+    Raises:
+        FormatError: No format is called so.
+
+    Example:
+        >>> str(parse_any_format("mxe3m2")), parse_any_format("mxint8").element.largest
+        ('mxe3m2', 1.984375)
+    """
+    word = name.lower()
+    if match := _BLOCKS.fullmatch(_MX_NAMES.get(word, word)):
+        element, size = match.groups()
+        return BlockFormat(parse_format(element), MX_BLOCK if size is None else int(size))
+    return parse_format(name)

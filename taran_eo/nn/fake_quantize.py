@@ -2,20 +2,145 @@
 
 Forward, every value is replaced by the nearest of the scaled format, as `taran_eo.formats` defines it; NaN stays
 NaN, so that a run that diverges shows it. Backward, the gradient passes where the value lay inside the format's
-range and stops where it saturated (Bengio et al., arXiv 1308.3432).
+range and stops where it saturated (Bengio et al., arXiv 1308.3432); a scale learns by its effect on both (Esser et
+al., arXiv 1902.08153).
+
+One kernel serves every format: adding ``1.5 * 2**(binade + 23 - m)`` in float32 leaves m mantissa bits, rounded to
+nearest even, and taking it away leaves the result; an integer is a float whose lowest binade is its highest. Eager it
+is six passes over memory. `compile_kernels` makes it one, at the speed of a copy, with the same result in every bit.
+
+Example:
+    >>> from taran_eo.formats import parse_format
+    >>> fake_quantize(torch.tensor([0.3, -9.0, 2.25]), parse_format("e2m1"))
+    tensor([ 0.5000, -6.0000,  2.0000])
 """
 
-from typing import Any, assert_never
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple, assert_never
 
 import torch
 from torch import Tensor
 
 from taran_eo.errors import FormatError
-from taran_eo.formats import Format, Integer, MiniFloat
+from taran_eo.formats import BlockFormat, Format, Integer, MiniFloat
 
 _EXPONENT_FIELD = 0x7F800000
 _FLOAT32_MANTISSA = 23
 _FLOAT32_BIAS = 127
+_HALF = 0x400000
+_SMALLEST_EXPONENT = -126
+
+
+class _Grid(NamedTuple):
+    """A scaled format as the kernel takes it: tensors without dimensions, so that one compiled kernel serves all.
+
+    As Python integers they would be symbols of the compiler, whose view from int32 to float32 then converts the value
+    instead of keeping the bits (torch 2.13).
+    """
+
+    lowest: Tensor
+    below: Tensor
+    largest: Tensor
+    binade: Tensor
+    adder: Tensor
+
+
+@cache
+def _grid(fmt: Format, exponent: int) -> _Grid:
+    match fmt:
+        case Integer():
+            binade = max(abs(fmt.lowest_integer), fmt.highest_integer).bit_length() + fmt.step_exponent + exponent
+            mantissa = binade - fmt.step_exponent - exponent
+        case MiniFloat():
+            if not (fmt.mantissa_bits and fmt.subnormals):
+                raise FormatError(
+                    f"{fmt} has no mantissa bits or no subnormals, which fake quantization needs",
+                    remedy="Take a split with at least one mantissa bit",
+                )
+            binade, mantissa = 1 - fmt.exponent_bias + exponent, fmt.mantissa_bits
+        case _:
+            assert_never(fmt)
+    scale = 2.0**exponent
+    highest = math.frexp(fmt.largest * scale)[1] - 1 + _FLOAT32_MANTISSA - mantissa
+    if mantissa > _FLOAT32_MANTISSA - 2 or binade - mantissa < _SMALLEST_EXPONENT or highest > _FLOAT32_BIAS:
+        raise FormatError(
+            f"{fmt} times 2**{exponent} reaches beyond what float32 can round to it",
+            remedy="Take fewer bits, or a scale nearer to one",
+        )
+    lowest = torch.tensor(fmt.lowest * scale)
+    # At zero an unsigned format acts as a ReLU, whose gradient there is zero; a lowest value below zero is inside.
+    below = torch.nextafter(lowest, torch.tensor(-math.inf)) if fmt.lowest < 0 else lowest
+    return _Grid(
+        lowest,
+        below,
+        torch.tensor(fmt.largest * scale),
+        torch.tensor((binade + _FLOAT32_BIAS) << _FLOAT32_MANTISSA, dtype=torch.int32),
+        torch.tensor(((_FLOAT32_MANTISSA - mantissa) << _FLOAT32_MANTISSA) | _HALF, dtype=torch.int32),
+    )
+
+
+def _round(values: Tensor, grid: _Grid) -> Tensor:
+    clipped = torch.minimum(torch.maximum(values, grid.lowest), grid.largest)
+    bits = torch.maximum(clipped.view(torch.int32).bitwise_and(_EXPONENT_FIELD), grid.binade)
+    adder = (bits + grid.adder).view(torch.float32)
+    return (clipped + adder) - adder
+
+
+def _round_as_they_are(values: Tensor, grid: _Grid) -> Tensor:
+    return _round(values.float(), grid).to(values.dtype)
+
+
+def _backward(gradient: Tensor, values: Tensor, grid: _Grid) -> Tensor:
+    full = values.float()
+    return torch.where((full > grid.below) & (full <= grid.largest), gradient, 0.0)
+
+
+class _Kernels:
+    """What runs on a flat tensor: eager functions, until `compile_kernels` replaces them."""
+
+    forward: Callable[[Tensor, _Grid], Tensor] = staticmethod(_round_as_they_are)
+    backward: Callable[[Tensor, Tensor, _Grid], Tensor] = staticmethod(_backward)
+
+
+def compile_kernels() -> bool:
+    """Compile the kernels for the rest of the process: every later call runs at the speed of a copy.
+
+    Takes some ten seconds, and longer the first time on a machine, as the compiler keeps its results.
+
+    Returns:
+        Whether it was possible; without a C++ compiler everything stays as it is, and no result changes either way.
+    """
+    forward = torch.compile(_round_as_they_are, dynamic=True)
+    backward = torch.compile(_backward, dynamic=True)
+    grid = _grid(Integer(8), 0)
+    try:
+        for probe in (torch.ones(1024), torch.ones(1024, dtype=torch.bfloat16)):
+            backward(forward(probe, grid), probe, grid)
+    except Exception:
+        return False
+    _Kernels.forward, _Kernels.backward = staticmethod(forward), staticmethod(backward)
+    return True
+
+
+def _order(values: Tensor) -> torch.memory_format:
+    last = values.ndim == 4 and values.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and not values.is_contiguous() else torch.contiguous_format
+
+
+def _flat(values: Tensor) -> Tensor:
+    """The elements in the order of memory, without a copy where they are dense."""
+    ordered = values.permute(0, 2, 3, 1) if _order(values) is torch.channels_last else values
+    return ordered.reshape(-1)
+
+
+def _shaped(flat: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `_flat`."""
+    if _order(like) is torch.channels_last:
+        outer, inner, rows, cols = like.shape
+        return flat.view(outer, rows, cols, inner).permute(0, 3, 1, 2)
+    return flat.view(like.shape)
 
 
 def round_to(values: Tensor, fmt: Format, exponent: int = 0) -> Tensor:
@@ -25,87 +150,117 @@ def round_to(values: Tensor, fmt: Format, exponent: int = 0) -> Tensor:
 
     Args:
         values: ``float32[...]``.
-        fmt: The format.
+        fmt: The format, with at least one mantissa bit and subnormals if it is a minifloat.
         exponent: Its scale is ``2**exponent``.
 
     Returns:
         ``float32[...]`` of the same memory layout.
 
     Raises:
-        FormatError: A minifloat without mantissa bits or without subnormals.
+        FormatError: A minifloat without mantissa bits or without subnormals, or a scale beyond float32.
     """
-    scale = 2.0**exponent
-    match fmt:
-        case Integer():
-            step = scale * 2.0**fmt.step_exponent
-            return (values / step).round_().clamp_(fmt.lowest_integer, fmt.highest_integer).mul_(step)
-        case MiniFloat():
-            if not (fmt.mantissa_bits and fmt.subnormals):
-                raise FormatError(
-                    f"{fmt} has no mantissa bits or no subnormals, which fake quantization needs",
-                    remedy="Take a split with at least one mantissa bit",
-                )
-            clipped = values.clamp(fmt.lowest * scale, fmt.largest * scale)
-            lowest_binade = 1 - fmt.exponent_bias + exponent
-            # 1.5 * 2**(binade + 23 - m): adding it leaves m mantissa bits, rounded to nearest even, and taking it
-            # away leaves the result. The constants are Python integers: as symbols, torch.compile miscompiles them.
-            magic = clipped.view(torch.int32).bitwise_and(_EXPONENT_FIELD)
-            magic = magic.clamp_min_((lowest_binade + _FLOAT32_BIAS) << _FLOAT32_MANTISSA)
-            magic = magic.add_(((_FLOAT32_MANTISSA - fmt.mantissa_bits) << _FLOAT32_MANTISSA) | 0x400000)
-            adder = magic.view(torch.float32)
-            return clipped.add_(adder).sub_(adder)
-        case _:
-            assert_never(fmt)
+    return _shaped(_Kernels.forward(_flat(values), _grid(fmt, exponent)), values)
 
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, fmt: Format, exponent: int) -> Tensor:  # noqa: ANN401 - torch's context
-        full = values.float()
-        low, high = fmt.lowest * 2.0**exponent, fmt.largest * 2.0**exponent
-        # At zero an unsigned format acts as a ReLU, whose gradient there is zero.
-        inside = (full > low) if low == 0.0 else (full >= low)
-        ctx.save_for_backward(inside.logical_and_(full <= high))
-        return round_to(full, fmt, exponent).to(values.dtype)
+    def forward(ctx: Any, values: Tensor, fmt: Format, scale: Tensor) -> Tensor:  # noqa: ANN401 - torch's context
+        power = _exponent(scale)
+        grid = _grid(fmt, power or 0)
+        numbers = values if power is not None else values.float() / scale
+        result = _shaped(_Kernels.forward(_flat(numbers), grid), numbers)
+        if power is None:
+            result = (result * scale).to(values.dtype)
+        ctx.grid = grid
+        ctx.learned = (values, result, scale) if ctx.needs_input_grad[2] else None
+        ctx.save_for_backward(numbers)
+        return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        (inside,) = ctx.saved_tensors
-        return gradient * inside, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor | None]:  # noqa: ANN401
+        (numbers,) = ctx.saved_tensors
+        passed = _Kernels.backward(_flat(gradient.contiguous(memory_format=_order(numbers))), _flat(numbers), ctx.grid)
+        passed = _shaped(passed, numbers)
+        if ctx.learned is None:
+            return passed, None, None
+        # Inside the range a larger scale moves the result by its distance to the value; where it saturates, by itself.
+        values, result, scale = ctx.learned
+        moved = (result.float() * gradient.float() - values.float() * passed.float()) / scale
+        return passed, None, moved.sum_to_size(scale.shape)
 
 
-def fake_quantize(values: Tensor, fmt: Format, exponent: int = 0) -> Tensor:
-    """`round_to` with a straight-through gradient; bfloat16 in, bfloat16 out.
+def _exponent(scale: Tensor) -> int | None:
+    """The exponent of a single scale that is a power of two, else None."""
+    if scale.numel() != 1:
+        return None
+    mantissa, exponent = math.frexp(scale.item())
+    return exponent - 1 if mantissa == 0.5 else None
 
-    Every value of a format with at most 8 significant bits is a bfloat16, so nothing is lost on the way out. On the way
-    in something is: where autocast has rounded an accumulator to bfloat16, it is rounded twice. The integer graph,
-    which is what gets scored, rounds once.
+
+def fake_quantize(values: Tensor, fmt: Format, scale: Tensor | float = 1.0) -> Tensor:
+    """Round to the nearest values of a scaled format, with a straight-through gradient.
+
+    Divided by a power of two, a value loses nothing and is rounded once; by a real scale, its quotient is rounded to
+    float32 before. Every value of a format with at most 8 significant bits is a bfloat16, so with powers of two
+    nothing is lost on the way out of a bfloat16 network either. On the way in something is: where autocast has rounded
+    an accumulator to bfloat16, it is rounded twice. The integer graph, which is what gets scored, rounds once.
 
     Args:
         values: ``float32[...]`` or ``bfloat16[...]``.
         fmt: The format.
-        exponent: Its scale is ``2**exponent``.
+        scale: Positive; a number, or a tensor that broadcasts to `values`, e.g. ``float32[channels, 1, 1, 1]``. If it
+            requires a gradient it gets one.
 
     Returns:
-        The nearest values of the scaled format, of the same shape and type.
+        The nearest values of the scaled format, of the same shape, type and memory layout.
 
     Raises:
         FormatError: As for `round_to`.
     """
-    result: Tensor = _StraightThrough.apply(values, fmt, exponent)  # type: ignore[no-untyped-call]
+    column = scale if isinstance(scale, Tensor) else torch.tensor(scale)
+    result: Tensor = _StraightThrough.apply(values, fmt, column)  # type: ignore[no-untyped-call]
     return result
 
 
-def fake_quantize_channels(values: Tensor, fmt: Format, scales: Tensor) -> Tensor:
-    """`fake_quantize` with one power-of-two scale for each index of the first axis.
+def fake_quantize_blocks(values: Tensor, fmt: BlockFormat, axis: int) -> Tensor:
+    """Round to a block format: neighbours along an axis share a power-of-two scale, taken from their largest magnitude.
 
     Args:
-        values: ``float32[channels, ...]``.
-        fmt: The format.
-        scales: ``float32[channels]``, powers of two, so that dividing by them is exact.
+        values: ``float32[...]`` or ``bfloat16[...]``.
+        fmt: The block format.
+        axis: The axis along which blocks lie; the last block may be short.
+
+    Returns:
+        As `fake_quantize`; `taran_eo.formats.round_blocks` is the same in numpy.
     """
-    column = scales.reshape(-1, *(1,) * (values.ndim - 1))
-    return fake_quantize(values / column, fmt) * column
+    moved = values.detach().float().movedim(axis, -1)
+    length = moved.shape[-1]
+    padded = torch.nn.functional.pad(moved, (0, -length % fmt.size))
+    largest = padded.unflatten(-1, (-1, fmt.size)).abs().amax(dim=-1)
+    # The binade of the largest magnitude, straight from its exponent field; zeros and subnormals have the lowest.
+    field = largest.view(torch.int32) >> _FLOAT32_MANTISSA
+    field = (field - fmt.element_binade).clamp(1, 254)
+    scales = (field << _FLOAT32_MANTISSA).view(torch.float32).repeat_interleave(fmt.size, dim=-1)[..., :length]
+    return fake_quantize(values, fmt.element, scales.movedim(-1, axis))
+
+
+class PowerOfTwo(torch.autograd.Function):
+    """``2**round(log2_scale)``, exactly, with the gradient of ``2**log2_scale``."""
+
+    @staticmethod
+    def forward(ctx: Any, log2_scale: Tensor) -> Tensor:  # noqa: ANN401 - torch's context
+        """Put the rounded exponent into the exponent field: an exponential would be off in the last place."""
+        field = log2_scale.round().to(torch.int32) + _FLOAT32_BIAS
+        scale = (field << _FLOAT32_MANTISSA).view(torch.float32)
+        ctx.save_for_backward(scale)
+        return scale
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
+        """The derivative of an exponential."""
+        (scale,) = ctx.saved_tensors
+        slope: Tensor = gradient * scale * math.log(2)
+        return slope
 
 
 class RoundThrough(torch.autograd.Function):

@@ -1,21 +1,27 @@
 """From a quantized torch network to the integer graph that computes the same."""
 
-from typing import cast
+from typing import assert_never
 
 import numpy as np
-from torch import nn
+import torch
+from numpy.typing import NDArray
 
 from taran_eo.errors import LoweringError
-from taran_eo.formats import Format, Integer, Scaling, encode, integer_image, to_image
+from taran_eo.formats import BlockFormat, Integer, Scaling, encode, integer_image, to_image
 from taran_eo.graph import Concat, Conv, Graph, MaxPool, Op, Requantize, Tensor, Upsample
-from taran_eo.nn.quantized import PIXELS, QuantizedConv
-from taran_eo.nn.thin_unet import PIXEL_SCALE, ThinUNet
+from taran_eo.nn.program import INPUT, OUTPUT, Affine
+from taran_eo.nn.quantized import PIXELS, QuantizedConv, QuantizedNetwork
 
-INPUT = "pixels"
-OUTPUT = "logits"
+LANE_BITS = 16
+"""Weights travel in integers of up to this width."""
+
+MULTIPLIER_BITS = 23
+"""Significant bits that a real ratio of scales keeps."""
+
+Reals = NDArray[np.float64]
 
 
-def lower(network: ThinUNet, name: str) -> Graph:
+def lower(network: QuantizedNetwork, name: str) -> Graph:
     """Freeze a calibrated network into its integer program.
 
     Args:
@@ -23,84 +29,96 @@ def lower(network: ThinUNet, name: str) -> Graph:
         name: Name of the graph.
 
     Returns:
-        A graph whose logits, times its ``logit_scale``, are those of ``network.eval()`` in float32, exactly,
-        as long as no float32 sum of the network passes ``2**24`` units.
+        A graph whose logits, times its ``logit_scale``, are those of ``network.eval()`` in float32: with power-of-two
+        scales exactly, as long as no float32 sum of the network passes ``2**24`` units; with real scales up to the
+        rounding of their ratios to 23 bits.
 
     Raises:
-        LoweringError: The network is not quantized or not calibrated, or inputs of a concatenation differ in scale.
+        LoweringError: The network is not calibrated, or a format, a bias or a scale does not fit the integers that
+            the graph computes in; says which layer and by how much.
+        GraphError: An accumulator could leave int32; says which.
     """
-    return _Lowering(name).run(network)
+    pixels = Tensor(INPUT, network.program.bands, 0, PIXELS, Scaling((network.program.pixel_scale,)))
+    tensors = {INPUT: pixels}
+    ops: list[Op] = []
+    for place, step in enumerate(network.program.steps):
+        match step:
+            case Affine():
+                unit = network.convolutions[str(place)]
+                assert isinstance(unit, QuantizedConv)  # noqa: S101 - as it was made
+                conv, target = _convolution(unit, tensors[step.source], step.target)
+                ops.append(conv)
+            case MaxPool() | Upsample():
+                source = tensors[step.source]
+                ops.append(step)
+                level = source.level + (1 if isinstance(step, MaxPool) else -1)
+                target = Tensor(step.target, source.channels, level, source.format, source.scaling)
+            case Concat():
+                joined = [tensors[source] for source in step.sources]
+                ops.append(step)
+                channels, first = sum(each.channels for each in joined), joined[0]
+                target = Tensor(step.target, channels, first.level, first.format, first.scaling)
+            case _:
+                assert_never(step)
+        tensors[step.target] = target
+    return Graph(name, tensors, tuple(ops), INPUT, OUTPUT)
 
 
-class _Lowering:
-    def __init__(self, name: str) -> None:
-        self.name = name
-        pixels = Tensor(INPUT, 0, 0, PIXELS, Scaling((PIXEL_SCALE / 2.0**PIXELS.step_exponent,)))
-        self.tensors = {INPUT: pixels}
-        self.ops: list[Op] = []
-
-    def run(self, network: ThinUNet) -> Graph:
-        self.tensors[INPUT] = Tensor(INPUT, network.shape.bands, 0, PIXELS, self.tensors[INPUT].scaling)
-        top, skips = INPUT, []
-        for level, pair in enumerate(network.encoder):
-            top = self.pair(pair, top, f"encoder{level}")
-            skips.append(top)
-            top = self.resize(MaxPool(top, f"pool{level}"), level + 1)
-        top = self.pair(network.middle, top, "middle")
-        for level, pair in zip(reversed(range(network.shape.depth)), network.decoder, strict=True):
-            top = self.resize(Upsample(top, f"upsample{level}"), level)
-            top = self.pair(pair, self.concat((top, skips.pop()), f"concat{level}"), f"decoder{level}")
-        self.conv(network.head, top, OUTPUT)
-        return Graph(self.name, self.tensors, tuple(self.ops), INPUT, OUTPUT)
-
-    def add(self, op: Op, channels: int, level: int, fmt: Format, scaling: Scaling) -> str:
-        self.tensors[op.target] = Tensor(op.target, channels, level, fmt, scaling)
-        self.ops.append(op)
-        return op.target
-
-    def pair(self, pair: nn.Module, source: str, name: str) -> str:
-        first, second = cast(nn.Sequential, pair)
-        return self.conv(second, self.conv(first, source, f"{name}a"), f"{name}b")
-
-    def resize(self, op: MaxPool | Upsample, level: int) -> str:
-        source = self.tensors[op.source]
-        return self.add(op, source.channels, level, source.format, source.scaling)
-
-    def concat(self, sources: tuple[str, str], name: str) -> str:
-        first, second = (self.tensors[source] for source in sources)
-        if (first.format, first.scaling) != (second.format, second.scaling):
-            raise LoweringError(
-                f"{first.name} and {second.name} meet in a concatenation with scales {first.scaling.scales[0]:g} and "
-                f"{second.scaling.scales[0]:g}",
-                remedy="Give both the same ActivationScale before training",
-            )
-        return self.add(
-            Concat(sources, name), first.channels + second.channels, first.level, first.format, first.scaling
+@torch.no_grad()
+def _convolution(unit: QuantizedConv, source: Tensor, name: str) -> tuple[Conv, Tensor]:
+    fmt = unit.weight_format
+    if isinstance(fmt, BlockFormat) or unit.scale is None:
+        raise LoweringError(
+            f"{name} has weights in blocks, {fmt}, for which the integer graph has no operation",
+            remedy="Take a format with one scale a channel",
         )
+    image = integer_image(fmt)
+    if image.bits > LANE_BITS:
+        raise LoweringError(
+            f"{name} has weights {fmt}, whose integers have {image.bits} bits; the graph holds {LANE_BITS}",
+            remedy="Take a format with fewer exponent bits; wider ones are only emulated",
+        )
+    scales = unit.scale().double().numpy()
+    outputs = len(unit.weight)
+    # The quotient as fake quantization takes it, so that real scales give the same codes.
+    numbers = (unit.weight / unit.scale().reshape(-1, 1, 1, 1)).double().numpy()
+    weights = to_image(encode(numbers, fmt), fmt).astype(image.lane)
+    units = np.broadcast_to(scales * 2.0**image.step_exponent * source.step, outputs)
+    bias = np.rint(unit.bias.double().numpy() / units)
+    if (np.abs(bias) > np.iinfo(np.int32).max).any():
+        channel = int(np.abs(bias).argmax())
+        raise LoweringError(
+            f"{name}: the bias of channel {channel} is {bias[channel]:g} units of the accumulator, beyond int32",
+            remedy="Calibrate again; the scales before it are too small for its range",
+        )
+    if unit.target is None:
+        scaling = Scaling((float(units[0]),))
+        op = Conv(source.name, name, weights, fmt, bias.astype(np.int32), None)
+        return op, Tensor(name, outputs, source.level, Integer(32), scaling)
+    step = unit.target.step().double().item()
+    assert not isinstance(unit.target.format, BlockFormat)  # noqa: S101 - it would have no step
+    target = Tensor(
+        name,
+        outputs,
+        source.level,
+        unit.target.format,
+        Scaling((step * 2.0 ** -integer_image(unit.target.format).step_exponent,)),
+    )
+    op = Conv(source.name, name, weights, fmt, bias.astype(np.int32), _requantize(units / step, name))
+    return op, target
 
-    def conv(self, unit: nn.Module, source: str, name: str) -> str:
-        if not isinstance(unit, QuantizedConv):
-            raise LoweringError(f"{name} is a {type(unit).__name__} and not quantized", remedy="Use quantize first")
-        before = self.tensors[source]
-        image = integer_image(unit.weight_format)
-        reals = unit.weight.detach().double().numpy()
-        scales = unit.weight_scales.double().numpy()
-        weights = to_image(encode(reals / scales.reshape(-1, 1, 1, 1), unit.weight_format), unit.weight_format)
-        units = scales * 2.0**image.step_exponent * before.step
-        bias = np.rint(unit.bias.detach().double().numpy() / units).astype(np.int32)
-        outputs = len(bias)
-        if unit.target is None:
-            op = Conv(source, name, weights.astype(image.lane), unit.weight_format, bias, None)
-            return self.add(op, outputs, before.level, Integer(32), Scaling((float(units[0]),)))
-        requantize = _power_of_two_requantize(units / unit.target.step(), name)
-        op = Conv(source, name, weights.astype(image.lane), unit.weight_format, bias, requantize)
-        return self.add(op, outputs, before.level, unit.target.format, unit.target.scaling())
 
-
-def _power_of_two_requantize(ratios: np.ndarray[tuple[int, ...], np.dtype[np.float64]], name: str) -> Requantize:
-    """The multiplier and shift of each channel for ratios of the accumulator's unit to the target's step."""
+def _requantize(ratios: Reals, name: str) -> Requantize:
+    """The multiplier and shift of each channel, for ratios of the accumulator's unit to the target's step."""
     mantissas, exponents = np.frexp(ratios)
-    if (mantissas != 0.5).any():
-        raise LoweringError(f"{name} has a scale that is no power of two", remedy="Round the scales before lowering")
-    places = exponents - 1
-    return Requantize((2 ** places.clip(0)).astype(np.int32), (-places).clip(0).astype(np.int32))
+    powers = mantissas == 0.5
+    multipliers = np.where(powers, 1, np.rint(np.ldexp(mantissas, MULTIPLIER_BITS))).astype(np.int64)
+    shifts = np.where(powers, 1 - exponents, MULTIPLIER_BITS - exponents)
+    if (shifts > 56).any() or (np.ldexp(multipliers, np.maximum(-shifts, 0)) >= 1 << 24).any():
+        worst = float(ratios[np.abs(np.log2(ratios)).argmax()])
+        raise LoweringError(
+            f"{name}: the accumulator's unit is {worst:g} of the step of its result, which no shift tells",
+            remedy="Calibrate again; its scales are too far apart",
+        )
+    multipliers = multipliers << np.maximum(-shifts, 0)
+    return Requantize(multipliers.astype(np.int32), np.maximum(shifts, 0).astype(np.int32))

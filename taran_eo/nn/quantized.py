@@ -1,104 +1,192 @@
-"""A Thin U-Net whose every convolution computes, in float32, what an integer machine will compute.
+"""A network whose every convolution computes, in float32, what an integer machine will compute.
 
-`quantize` takes a trained float network, folds its batch norms, and puts a quantized unit in the place of each
-convolution; the network's own `forward` stays as it is. Scales are powers of two: one a channel for weights, one a
-tensor for activations, set once by `calibrate` to the least mean square error, then kept while the weights train.
+`quantize` reads a trained float network, folds its batch norms, and makes a `QuantizedNetwork` of the same operations;
+`calibrate` sets the scales of its activations from pixels. Then it trains like any other network. With power-of-two
+scales, the default, it is lowered without loss (`taran_eo.nn.lower`).
+
 The two inputs of a concatenation share one scale. Biases are rounded to units of the accumulator.
 """
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, assert_never, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own idiom
 
 from taran_eo.errors import LoweringError
-from taran_eo.formats import Format, Integer, Scaling, integer_image
-from taran_eo.nn.fake_quantize import RoundThrough, fake_quantize, fake_quantize_channels, round_to
-from taran_eo.nn.thin_unet import PIXEL_SCALE, ConvUnit, ThinUNet
+from taran_eo.formats import BlockFormat, Format, Integer, Scaling, integer_image, upper_half
+from taran_eo.graph import Concat, MaxPool, Upsample, sources_of
+from taran_eo.nn.fake_quantize import PowerOfTwo, RoundThrough, fake_quantize, fake_quantize_blocks
+from taran_eo.nn.program import INPUT, OUTPUT, Affine, Program, Step, read
 
 PIXELS = Integer(8, signed=False)
-CANDIDATES = 4
-"""Exponents that are tried for each scale: the one that covers the largest value, and the next smaller ones."""
-
 OBSERVED = 20_000
 """Values kept a batch and tensor for calibration."""
 
+PERCENTILE = 0.9999
+"""Share of the magnitudes that the percentile calibration does not let saturate."""
+
+POWERS = 4
+"""Powers of two that are tried for the least square error: that which covers the largest value, and smaller ones."""
+
+SHARES = torch.linspace(0.2, 1.0, 65)
+"""What is tried instead with real scales: shares of the scale that covers the largest value."""
+
+AnyFormat = Format | BlockFormat
+Calibration = Literal["max", "percentile", "mse"]
+
 
 @dataclass(frozen=True)
-class Formats:
-    """Which format stands where; the first and the last layer have their own.
+class Quantization:
+    """Which format stands where, and how scales are found; the first and the last layer have formats of their own.
 
     Attributes:
-        weights: Of every 3x3 convolution but the first.
-        activations: After every ReLU; unsigned.
+        weights: Of every convolution but the first and the last.
+        activations: After every ReLU. A signed format is stored with its sign bit, which is then always zero.
         first_weights: Of the convolution on the pixels.
-        head_weights: Of the last, 1x1, convolution, with one scale for all channels.
+        head_weights: Of the last convolution, with one scale for all channels.
+        power_of_two: Whether scales are powers of two, which is what flies, or any positive number.
+        per_channel: Whether weights have one scale an output channel, or one a layer.
+        learned: Whether scales are parameters that train, or stay as calibrated.
+        calibration: What a scale is chosen by: to cover the largest magnitude, to cover the `PERCENTILE`, or the least
+            mean square error.
     """
 
-    weights: Format
-    activations: Format
-    first_weights: Format
-    head_weights: Format
+    weights: AnyFormat
+    activations: AnyFormat
+    first_weights: AnyFormat
+    head_weights: AnyFormat
+    power_of_two: bool = True
+    per_channel: bool = True
+    learned: bool = False
+    calibration: Calibration = "mse"
 
 
-class ActivationScale(nn.Module):
-    """The power-of-two scale of one or several activations that must agree.
+class Scale(nn.Module):
+    """A scale, or one a channel, as a logarithm: a parameter where it is learned, else a buffer.
 
-    The exponent is state, though neither a parameter nor a buffer: it must not be averaged, and it is a Python
-    integer wherever it is used.
+    Attributes:
+        log2: ``float32[channels]``; NaN until it is known.
     """
 
-    def __init__(self, fmt: Format, exponent: int | None = None) -> None:
+    log2: Tensor
+
+    def __init__(self, channels: int, how: Quantization) -> None:
         super().__init__()
-        self.format = fmt
-        self.exponent = exponent
+        self.power_of_two = how.power_of_two
+        unknown = torch.full((channels,), torch.nan)
+        if how.learned:
+            self.log2 = nn.Parameter(unknown)
+        else:
+            self.register_buffer("log2", unknown)
+
+    def forward(self) -> Tensor:
+        """The scale, ``float32[channels]``."""
+        return cast(Tensor, PowerOfTwo.apply(self.log2)) if self.power_of_two else self.log2.exp2()  # type: ignore[no-untyped-call]
+
+    @property
+    def known(self) -> bool:
+        """Whether it was calibrated."""
+        return bool(torch.isfinite(self.log2).all())
+
+
+def choose_scales(rows: Tensor, fmt: Format, how: Quantization) -> Tensor:
+    """The scale of each row of values.
+
+    Args:
+        rows: ``float32[channels, n]``; no row is all zero.
+        fmt: The format.
+        how: By what a scale is chosen, and whether it is a power of two.
+
+    Returns:
+        ``float32[channels]``.
+    """
+    magnitudes = rows.abs()
+    largest = magnitudes.amax(dim=1)
+    if how.calibration == "percentile":
+        place = max(1, round(PERCENTILE * rows.shape[1]))
+        largest = magnitudes.kthvalue(place, dim=1).values.clamp_min(largest * 2.0**-POWERS)
+    cover = Scaling.covering(largest.double().numpy(), fmt, axis=0, power_of_two=how.power_of_two)
+    scales = torch.tensor(cover.scales, dtype=torch.float32)
+    if how.calibration != "mse":
+        return scales
+    shares = 2.0 ** -torch.arange(POWERS) if how.power_of_two else SHARES.flip(0)
+    errors = [(fake_quantize(rows, fmt, (scales * share)[:, None]) - rows).square().mean(dim=1) for share in shares]
+    return scales * shares[torch.stack(errors).argmin(dim=0)]
+
+
+class ActivationQuantizer(nn.Module):
+    """Rounds one activation, or several that share a scale because a concatenation joins them.
+
+    Attributes:
+        layers: Names of the convolutions that it stands behind.
+        format: Of every value.
+        scale: Its scale; None for a block format, which carries its own.
+    """
+
+    def __init__(self, how: Quantization) -> None:
+        super().__init__()
+        self.how = how
+        self.layers: list[str] = []
+        self.format = how.activations if isinstance(how.activations, BlockFormat) else upper_half(how.activations)
+        self.scale = None if isinstance(self.format, BlockFormat) else Scale(1, how)
         self.observed: list[Tensor] | None = None
 
     def forward(self, features: Tensor) -> Tensor:
         """Quantize; before calibration, only ReLU, keeping a sample of what passes."""
-        if self.exponent is not None:
-            return fake_quantize(features, self.format, self.exponent)
+        if isinstance(self.format, BlockFormat):
+            return fake_quantize_blocks(F.relu(features), self.format, axis=1)
+        assert self.scale is not None  # noqa: S101 - only block formats have none
+        if self.observed is None and self.scale.known:
+            return fake_quantize(features, self.format, self.scale())
         features = F.relu(features)
         if self.observed is not None:
             flat = features.detach().float().flatten()
             self.observed.append(flat[:: max(1, flat.numel() // OBSERVED)])
         return features
 
-    def scaling(self) -> Scaling:
-        """The scale, once it is known.
+    def step(self) -> Tensor:
+        """The real value of one unit of the integer image, ``float32[1]``.
 
         Raises:
-            LoweringError: It is not calibrated yet.
+            LoweringError: The scale is not calibrated yet, or the format has no fixed scale.
         """
-        if self.exponent is None:
-            raise LoweringError("An activation has no scale yet", remedy="Run calibrate on the network first")
-        return Scaling.power_of_two(self.exponent)
+        if self.scale is None or isinstance(self.format, BlockFormat):
+            raise LoweringError(
+                f"{self.where} is in blocks, which have no fixed scale", remedy="Take a format without blocks"
+            )
+        if not self.scale.known:
+            raise LoweringError(
+                f"The activation of {self.where} has no scale yet", remedy="Run calibrate on the network first"
+            )
+        unit: Tensor = self.scale() * 2.0 ** integer_image(self.format).step_exponent
+        return unit
 
-    def step(self) -> float:
-        """The real value of one unit of the integer image; raises as `scaling` does."""
-        return self.scaling().scales[0] * 2.0 ** integer_image(self.format).step_exponent
+    @property
+    def where(self) -> str:
+        """The layers, for messages."""
+        return " and ".join(self.layers)
 
     def calibrate(self) -> None:
-        """Choose the exponent with the least mean square error on what was observed."""
-        values = torch.cat(self.observed or [torch.ones(1)])
-        (cover,) = Scaling.covering(values.max().item(), self.format).exponents
-        self.exponent = min(
-            range(cover - CANDIDATES + 1, cover + 1),
-            key=lambda exponent: float((round_to(values, self.format, exponent) - values).square().mean()),
-        )
+        """Choose the scale from what was observed.
+
+        Raises:
+            LoweringError: Nothing above zero was observed, or something that is no number.
+        """
+        values = torch.cat(self.observed or [torch.zeros(1)])
         self.observed = None
-
-    def get_extra_state(self) -> int | None:
-        """The exponent, for the state dictionary."""
-        return self.exponent
-
-    def set_extra_state(self, state: int | None) -> None:
-        """The exponent, from the state dictionary."""
-        self.exponent = state
+        if self.scale is None or isinstance(self.format, BlockFormat):
+            return
+        largest = values.max().item()
+        if not 0 < largest < float("inf"):
+            raise LoweringError(
+                f"The largest activation of {self.where} in calibration is {largest}, which makes no scale",
+                remedy="Look for dead channels or a diverged run, and calibrate on images with content",
+            )
+        with torch.no_grad():
+            self.scale.log2.copy_(choose_scales(values[None], self.format, self.how).log2())
 
 
 class QuantizedConv(nn.Module):
@@ -107,119 +195,172 @@ class QuantizedConv(nn.Module):
     Attributes:
         weight: Float weights that train, ``[outputs, inputs, k, k]``.
         bias: Float bias that trains, ``[outputs]``.
-        weight_scales: Powers of two, ``[outputs]``.
         weight_format: Format of the weights.
-        source: Scale of the input; None for the pixels.
-        target: Scale of the output; None for the logits.
+        scale: Of the weights; None for a block format.
+        source: Quantizer of the input; None for the pixels.
+        target: Quantizer of the output; None for the logits.
     """
 
-    weight_scales: Tensor
-
     def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor,
-        weight_format: Format,
-        source: ActivationScale | None,
-        target: ActivationScale | None,
+        self, step: Affine, fmt: AnyFormat, how: Quantization, source: ActivationQuantizer | None, pixel_scale: float
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight.detach().clone())
-        self.bias = nn.Parameter(bias.detach().clone())
-        self.weight_format = weight_format
+        self.name = step.target
+        self.weight = nn.Parameter(step.weight.clone())
+        self.bias = nn.Parameter(step.bias.clone())
+        self.weight_format = fmt
+        self.pixel_scale = pixel_scale
         self.source = source
-        self.target = target
-        scales = _weight_scales(self.weight.detach(), weight_format, shared=target is None)
-        self.register_buffer("weight_scales", scales)
+        self.target: ActivationQuantizer | None = None
+        if isinstance(fmt, BlockFormat):
+            self.scale = None
+            return
+        outputs = len(step.weight)
+        shared = step.target == OUTPUT or not how.per_channel
+        rows = step.weight.reshape(1 if shared else outputs, -1)
+        dead = torch.nonzero(rows.abs().amax(dim=1) == 0).flatten().tolist()
+        if dead:
+            raise LoweringError(
+                f"{self.name}: all weights of channel {dead[0]} are 0, which makes no scale",
+                remedy="Take the dead channel out of the network, or train longer",
+            )
+        self.scale = Scale(len(rows), how)
+        with torch.no_grad():
+            self.scale.log2.copy_(choose_scales(rows, fmt, how).log2())
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``[n, inputs, rows, cols]`` to ``[n, outputs, rows, cols]``."""
-        weight = fake_quantize_channels(self.weight, self.weight_format, self.weight_scales)
         bias: Tensor = self.bias
-        if self.source is None or self.source.exponent is not None:
-            unit = self.accumulator_unit()
-            bias = cast(Tensor, RoundThrough.apply(bias / unit)) * unit  # type: ignore[no-untyped-call]
+        if isinstance(self.weight_format, BlockFormat) or self.scale is None:
+            weight = fake_quantize_blocks(self.weight, cast(BlockFormat, self.weight_format), axis=1)
+        else:
+            scale = self.scale()
+            weight = fake_quantize(self.weight, self.weight_format, scale.reshape(-1, 1, 1, 1))
+            if self.source is None or (self.source.scale is not None and self.source.scale.known):
+                unit = self.accumulator_unit(scale).detach()
+                bias = cast(Tensor, RoundThrough.apply(bias / unit)) * unit  # type: ignore[no-untyped-call]
         sums = F.conv2d(features, weight, bias, padding=weight.shape[-1] // 2)
         return sums if self.target is None else cast(Tensor, self.target(sums))
 
-    def accumulator_unit(self) -> Tensor:
-        """The real value of one unit of the accumulator, ``float32[outputs]``."""
-        input_step = PIXEL_SCALE if self.source is None else self.source.step()
-        return self.weight_scales * 2.0 ** integer_image(self.weight_format).step_exponent * input_step
+    def accumulator_unit(self, scale: Tensor) -> Tensor:
+        """The real value of one unit of the accumulator, ``float32[outputs or 1]``, for a scale of the weights."""
+        input_step = self.pixel_scale if self.source is None else self.source.step()
+        assert not isinstance(self.weight_format, BlockFormat)  # noqa: S101 - it has no scale to be called with
+        return scale * 2.0 ** integer_image(self.weight_format).step_exponent * input_step
 
 
-def _weight_scales(weight: Tensor, fmt: Format, *, shared: bool) -> Tensor:
-    rows = weight.reshape(1 if shared else len(weight), -1)
-    cover = torch.tensor(Scaling.covering(rows.abs().amax(dim=1).numpy(), fmt, axis=0).scales)
-    errors = []
-    for place in range(CANDIDATES):
-        scales = (cover * 2.0**-place)[:, None]
-        errors.append((round_to((rows / scales).float(), fmt) * scales - rows).square().sum(dim=1))
-    best = torch.stack(errors).argmin(dim=0)
-    return (cover * 2.0 ** -best.double()).float().expand(len(weight)).clone()
+class QuantizedNetwork(nn.Module):
+    """The operations of a float network, quantized.
+
+    Attributes:
+        program: What it was made of.
+        how: Formats and scales.
+        convolutions: The `QuantizedConv` of each convolution, by the place of its step.
+        quantizers: Each once, shared ones too.
+    """
+
+    def __init__(self, program: Program, how: Quantization) -> None:
+        super().__init__()
+        self.program = program
+        self.how = how
+        groups = _joined(program.steps)
+        quantizers = {group: ActivationQuantizer(how) for group in dict.fromkeys(groups.values())}
+        self.convolutions = nn.ModuleDict()
+        for place, step in enumerate(program.steps):
+            if not isinstance(step, Affine):
+                continue
+            fmt = how.weights
+            if step.source == INPUT:
+                fmt = how.first_weights
+            elif step.target == OUTPUT:
+                fmt = how.head_weights
+            source = None if step.source == INPUT else quantizers[groups[step.source]]
+            unit = QuantizedConv(step, fmt, how, source, program.pixel_scale)
+            if step.relu:
+                unit.target = quantizers[groups[step.target]]
+                unit.target.layers.append(step.target)
+            self.convolutions[str(place)] = unit
+        self.quantizers = nn.ModuleList(each for each in quantizers.values() if each.layers)
+        # A tensor is forgotten after the last step that reads it.
+        self._last = {source: place for place, step in enumerate(program.steps) for source in _sources(step)}
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Segment pixels ``[n, bands, rows, cols]`` of 0 to 255: logits ``[n, classes, rows, cols]``."""
+        values = {INPUT: pixels * self.program.pixel_scale}
+        for place, step in enumerate(self.program.steps):
+            match step:
+                case Affine():
+                    result = self.convolutions[str(place)](values[step.source])
+                case MaxPool():
+                    result = F.max_pool2d(values[step.source], 2)
+                case Upsample():
+                    result = F.interpolate(values[step.source], scale_factor=2.0, mode="nearest")
+                case Concat():
+                    result = torch.cat([values[source] for source in step.sources], dim=1)
+                case _:
+                    assert_never(step)
+            values[step.target] = result
+            for source in _sources(step):
+                if self._last[source] == place:
+                    values.pop(source, None)
+        return values[OUTPUT]
+
+    def extra_repr(self) -> str:
+        """The formats."""
+        return f"weights={self.how.weights}, activations={self.how.activations}"
 
 
-def _folded(unit: ConvUnit) -> tuple[Tensor, Tensor]:
-    norm = unit.norm
-    assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101 - tracked by default
-    gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    return unit.conv.weight * gain[:, None, None, None], norm.bias - norm.running_mean * gain
+def _sources(step: Step) -> tuple[str, ...]:
+    return (step.source,) if isinstance(step, Affine) else sources_of(step)
 
 
-def quantize(network: ThinUNet, formats: Formats) -> ThinUNet:
-    """Copy a float network with a quantized unit for each of its convolutions, not yet calibrated.
+def _joined(steps: tuple[Step, ...]) -> dict[str, str]:
+    """For each tensor one that stands for all that share its scale: resizing keeps it, a concatenation ties."""
+    first: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while first.setdefault(name, name) != name:
+            name = first[name]
+        return name
+
+    for step in steps:
+        if not isinstance(step, Affine):
+            for source in sources_of(step):
+                first[root(source)] = root(step.target)
+    return {name: root(name) for step in steps for name in (step.target, *_sources(step))}
+
+
+def quantize(network: nn.Module, how: Quantization, bands: int = 3) -> QuantizedNetwork:
+    """Make a quantized network of a float one, not yet calibrated.
 
     Args:
-        network: Trained, with its batch-norm statistics; left as it is.
-        formats: Which format stands where.
+        network: Trained, in evaluation mode; left as it is.
+        how: Formats and scales.
+        bands: Input bands.
 
     Raises:
-        LoweringError: The activations' format is signed; after a ReLU the sign bit would be wasted.
+        LoweringError: The network does something that the integer graph does not know, or has a dead channel or a
+            weight that is no number; says which layer.
+        FormatError: A format that fake quantization does not do.
     """
-    if formats.activations.signed:
-        raise LoweringError(
-            f"The activations' format {formats.activations} is signed, but follows a ReLU",
-            remedy=f"Take the unsigned format of the same width, e.g. u{formats.activations}",
-        )
-    copied = copy.deepcopy(network)
-    depth = network.shape.depth
-    # joined[level]: what the concatenation of that level joins, the skip and what comes from below.
-    joined = [ActivationScale(formats.activations) for _ in range(depth)]
-    top = ActivationScale(formats.activations)
-    source: ActivationScale | None = None
-
-    def replace(pair: nn.Module, target: ActivationScale, first: Format) -> None:
-        nonlocal source
-        inner = ActivationScale(formats.activations)
-        units = cast(nn.Sequential, pair)
-        units[0] = QuantizedConv(*_folded(cast(ConvUnit, units[0])), first, source, inner)
-        units[1] = QuantizedConv(*_folded(cast(ConvUnit, units[1])), formats.weights, inner, target)
-        source = target
-
-    for level, pair in enumerate(copied.encoder):
-        replace(pair, joined[level], formats.weights if level else formats.first_weights)
-    replace(copied.middle, joined[depth - 1], formats.weights)
-    for level, pair in zip(reversed(range(depth)), copied.decoder, strict=True):
-        source = joined[level]
-        replace(pair, joined[level - 1] if level else top, formats.weights)
-    head = network.head
-    bias = head.bias if head.bias is not None else torch.zeros(head.out_channels)
-    copied.head = cast(nn.Conv2d, QuantizedConv(head.weight, bias, formats.head_weights, top, None))
-    return copied
+    return QuantizedNetwork(read(network, bands), how)
 
 
-def calibrate(network: ThinUNet, batches: Iterable[Tensor]) -> None:
+def calibrate(network: QuantizedNetwork, batches: Iterable[Tensor]) -> None:
     """Set the scale of every activation from pixels that pass through the float activations.
 
     Args:
         network: From `quantize`.
         batches: Pixels ``float32[n, bands, rows, cols]``.
+
+    Raises:
+        LoweringError: An activation is zero everywhere or no number; says behind which layer.
     """
-    scales = [module for module in network.modules() if isinstance(module, ActivationScale)]
-    for scale in scales:
-        scale.exponent, scale.observed = None, []
+    quantizers = [cast(ActivationQuantizer, each) for each in network.quantizers]
+    for quantizer in quantizers:
+        quantizer.observed = []
     with torch.no_grad():
         for pixels in batches:
             network(pixels)
-    for scale in scales:
-        scale.calibrate()
+    for quantizer in quantizers:
+        quantizer.calibrate()

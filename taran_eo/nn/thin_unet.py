@@ -27,6 +27,8 @@ class ThinUNetShape:
         depth: Poolings; the input's rows and columns must be multiples of ``2**depth``.
         growth: Factor on the channels from a level to the next lower one; 1 is "thin", 2 the classic U-Net.
         classes: Output channels; 1 is ship against everything else.
+        skips: Channels that each skip connection is squeezed to by a 1x1 convolution; 0 takes the skips out, None
+            passes all channels as they are.
     """
 
     bands: int = 3
@@ -34,18 +36,23 @@ class ThinUNetShape:
     depth: int = 4
     growth: int = 1
     classes: int = 1
+    skips: int | None = None
 
     def channels(self, level: int) -> int:
         """Channels at `level`, 0 being full resolution."""
         return int(self.width * self.growth**level)
 
+    def skipped(self, level: int) -> int:
+        """Channels that the skip connection of `level` brings."""
+        return self.channels(level) if self.skips is None else self.skips
+
 
 class ConvUnit(nn.Module):
-    """A 3x3 convolution, its batch norm and a ReLU: what becomes one integer operation."""
+    """A convolution, 3x3 unless told otherwise, its batch norm and a ReLU: what becomes one integer operation."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -75,7 +82,10 @@ class ThinUNet(nn.Module):
         )
         self.middle = double(levels[-2] if shape.depth else shape.bands, levels[-1])
         self.decoder = nn.ModuleList(
-            double(levels[level + 1] + levels[level], levels[level]) for level in reversed(range(shape.depth))
+            double(levels[level + 1] + shape.skipped(level), levels[level]) for level in reversed(range(shape.depth))
+        )
+        self.squeeze = nn.ModuleList(
+            ConvUnit(levels[level], shape.skips, kernel=1) for level in range(shape.depth) if shape.skips
         )
         self.head = nn.Conv2d(levels[0], shape.classes, 1)
 
@@ -90,13 +100,14 @@ class ThinUNet(nn.Module):
         """
         features = pixels * PIXEL_SCALE
         skips: list[Tensor] = []
-        for level in self.encoder:
+        for number, level in enumerate(self.encoder):
             features = level(features)
-            skips.append(features)
+            skips.append(self.squeeze[number](features) if len(self.squeeze) else features)
             features = F.max_pool2d(features, 2)
         features = self.middle(features)
         for level in self.decoder:
             features = F.interpolate(features, scale_factor=2.0, mode="nearest")
-            features = level(torch.cat([features, skips.pop()], dim=1))
+            skip = skips.pop()
+            features = level(features if self.shape.skips == 0 else torch.cat([features, skip], dim=1))
         logits: Tensor = self.head(features)
         return logits

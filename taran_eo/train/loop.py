@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
-from taran_eo.errors import ConfigError
+from taran_eo.errors import ConfigError, DivergedError
+from taran_eo.nn.fake_quantize import compile_kernels
+from taran_eo.nn.quantized import QuantizedNetwork, Scale
 from taran_eo.provenance import Environment, environment
 from taran_eo.train.augment import augment, paste
 from taran_eo.train.data import Crop, Pool, cut
@@ -29,6 +32,8 @@ LOG = "log.csv"
 CHECKPOINT_EVERY = 200
 LOG_EVERY = 20
 DIFFICULTY_MEMORY = 0.7
+WORTH_COMPILING = 50
+"""Steps from which a quantized run gains more by compiled kernels than compiling takes."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +108,43 @@ def tensors(crops: list[Crop], device: torch.device) -> tuple[Tensor, Tensor]:
     return pixels.to(device).float().contiguous(memory_format=torch.channels_last), truth.to(device).float()
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """A float network whose probabilities are learned beside the labels.
+
+    Attributes:
+        network: In evaluation mode.
+        weight: Its share of the loss.
+    """
+
+    network: nn.Module
+    weight: float
+
+    def loss(self, pixels: Tensor, logits: Tensor) -> Tensor:
+        """Cross entropy with the teacher's probabilities; least where both say the same."""
+        with torch.no_grad():
+            taught = self.network(pixels).float().sigmoid()
+        return nn.functional.binary_cross_entropy_with_logits(logits, taught)
+
+
+def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters for the optimizer; learned scales have a rate of their own and do not decay."""
+    scales = [each.log2 for each in network.modules() if isinstance(each, Scale) and each.log2.requires_grad]
+    known = {id(scale) for scale in scales}
+    groups: list[dict[str, Any]] = [{"params": [each for each in network.parameters() if id(each) not in known]}]
+    if scales and recipe.quantization is not None:
+        groups.append({"params": scales, "weight_decay": 0.0, "rate": recipe.quantization.scale_rate})
+    return groups
+
+
 def train(
-    network: nn.Module, sampler: Sampler, folder: Path, report: Callable[[Progress], None], *, resume: bool
+    network: nn.Module,
+    sampler: Sampler,
+    folder: Path,
+    report: Callable[[Progress], None],
+    *,
+    resume: bool,
+    teacher: Teacher | None = None,
 ) -> tuple[nn.Module, tuple[Environment, ...]]:
     """Train a network as the recipe of a sampler says.
 
@@ -114,19 +154,26 @@ def train(
         folder: Where the checkpoint, ``log.csv`` and the TensorBoard log go.
         report: Called after each step.
         resume: Go on from the checkpoint in `folder`, if there is one, else start.
+        teacher: What is learned beside the labels.
 
     Returns:
         The running average of the network over the run, on the CPU, in evaluation mode; and where it was trained.
 
     Raises:
-        ConfigError: The checkpoint is damaged or belongs to another recipe, or the loss is no longer finite.
+        ConfigError: The checkpoint is damaged or belongs to another recipe.
+        DivergedError: The loss or its gradient is no longer finite.
     """
     recipe, schedule = sampler.recipe, sampler.recipe.schedule
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+    groups = _groups(network, recipe)
+    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
     loss_of = SegmentationLoss(schedule)
+    if teacher is not None:
+        teacher.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if isinstance(network, QuantizedNetwork) and schedule.steps >= WORTH_COMPILING:
+        compile_kernels()
     state = _State(recipe.identity(), network, average, optimizer, sampler)
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
@@ -143,17 +190,20 @@ def train(
         network.train()
         for step in range(start, schedule.steps):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, schedule)
+                group["lr"] = learning_rate(step, schedule) * group.get("rate", 1.0)
             crops = sampler.batch(step)
             pixels, truth = tensors(crops, device)
             with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16"):
-                logits = network(pixels)
-            loss, each = loss_of(logits.float(), truth)
+                logits = network(pixels).float()
+                taught = None if teacher is None else teacher.loss(pixels, logits)
+            loss, each = loss_of(logits, truth)
+            if teacher is not None and taught is not None:
+                loss = (1 - teacher.weight) * loss + teacher.weight * taught
             optimizer.zero_grad()
             loss.backward()
             slope = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             if not torch.isfinite(loss + slope):
-                raise ConfigError(
+                raise DivergedError(
                     f"The loss of {recipe.name!r} became {loss.item()}, and its gradient {slope.item()}, "
                     f"in step {step + 1}",
                     remedy="Lower schedule.learning_rate; the last checkpoint is from before",

@@ -1,36 +1,12 @@
 """The loss: cross entropy for every pixel plus an overlap loss for the few that are ships."""
 
-import sys
-
 import torch
-from torch import Tensor, library
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own idiom
 
 from taran_eo.errors import MissingExtraError
+from taran_eo.nn.segmentation_models import ensure_torchvision
 from taran_eo.train.recipe import Schedule
-
-
-def ensure_torchvision() -> None:
-    """Import torchvision even where its compiled operators do not fit torch.
-
-    The registry's torchvision is built for CUDA; beside a CPU torch its extension does not load, and the
-    import fails on an operator that segmentation-models-pytorch never calls. Declaring the two operators
-    lets the import pass (pytorch/vision issue 9085).
-
-    Raises:
-        MissingExtraError: torchvision is not installed.
-    """
-    try:
-        import torchvision  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtraError.of("smp", "torchvision") from error
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for operator in ("nms", "qnms"):
-            library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 class SegmentationLoss(torch.nn.Module):

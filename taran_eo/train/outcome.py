@@ -1,6 +1,7 @@
 """A recipe carried out: from its file to trained weights and, for a quantized recipe, to the integer graph."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,21 +11,25 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from taran_eo.errors import ConfigError
-from taran_eo.formats import parse_format
+from taran_eo.formats import BlockFormat, Integer, parse_any_format, spend_sign
 from taran_eo.graph import Graph
 from taran_eo.nn.lower import lower
-from taran_eo.nn.quantized import Formats, calibrate, quantize
-from taran_eo.nn.thin_unet import ThinUNet
+from taran_eo.nn.quantized import AnyFormat, QuantizedNetwork, calibrate, quantize
+from taran_eo.nn.quantized import Quantization as Formats
 from taran_eo.provenance import Environment, Provenance
 from taran_eo.train.data import pools
-from taran_eo.train.loop import Progress, Sampler, tensors, train
+from taran_eo.train.loop import Progress, Sampler, Teacher, tensors, train
 from taran_eo.train.recipe import Quantization, Recipe
 
 WEIGHTS = "weights.safetensors"
 CALIBRATION_STEP = 1 << 40
 """Calibration batches are drawn at steps that no training run reaches."""
+
+EXACT_EXPONENT_BITS = 3
+"""Floats of more exponent bits have sums beyond int32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,24 +38,21 @@ class Trained:
 
     Attributes:
         network: The trained network, in evaluation mode.
-        graph: Its integer graph, or None for a float network.
+        graph: Its integer graph; None for a float network, and for a quantized one whose formats are only emulated.
         recipe: What it was trained by.
         environments: Where it was trained.
     """
 
-    network: ThinUNet
+    network: nn.Module
     graph: Graph | None
     recipe: Recipe
     environments: tuple[Environment, ...]
 
     def margins(self) -> tuple[int, int]:
         """Halo and alignment of a tile, in pixels."""
-        depth = self.network.shape.depth
         if self.graph is not None:
             return self.graph.halo, self.graph.alignment
-        # Two 3x3 convolutions a level, down and up, reach this far; the test holds it against the graph's own reach.
-        reach, alignment = (7 << depth) - 5, 1 << depth
-        return -(-reach // alignment) * alignment, alignment
+        return self.recipe.network.halo, self.recipe.network.alignment
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Ship or not ``bool[rows, cols]`` of a tile ``uint8[bands, rows, cols]``, by the float32 network."""
@@ -85,17 +87,17 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
         ConfigError: A file of the recipe is missing or does not fit.
     """
     torch.manual_seed(recipe.seed)
-    network = ThinUNet(recipe.network.shape())
+    network = recipe.network.build()
     if recipe.start is not None:
         load_float(network, recipe.start)
     sampler = Sampler(recipe, pools(recipe))
+    teacher = _teacher(network, recipe)
     if recipe.quantization is not None:
-        network = _quantized(network, sampler, recipe.quantization)
+        network = _quantized(network, sampler, recipe)
     if not resume:
         (folder / WEIGHTS).unlink(missing_ok=True)  # nobody must take the old ones for those of the new run
-    kept, environments = train(network, sampler, folder, report, resume=resume)
-    assert isinstance(kept, ThinUNet)  # noqa: S101 - quantization keeps the class
-    graph = None if recipe.quantization is None else lower(kept, recipe.name)
+    kept, environments = train(network, sampler, folder, report, resume=resume, teacher=teacher)
+    graph = lower(kept, recipe.name) if isinstance(kept, QuantizedNetwork) and lowers(kept.how) else None
     trained = Trained(kept, graph, recipe, environments)
     unfinished = folder / (WEIGHTS + ".part")
     unfinished.write_bytes(safetensors.numpy.save(trained.weights()))
@@ -103,7 +105,7 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     return trained
 
 
-def load_float(network: ThinUNet, path: Path) -> ThinUNet:
+def load_float(network: nn.Module, path: Path) -> nn.Module:
     """Fill a float network with the weights of a file.
 
     Raises:
@@ -113,16 +115,83 @@ def load_float(network: ThinUNet, path: Path) -> ThinUNet:
         network.load_state_dict(load_file(path))
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ConfigError(
-            f"{path} cannot be loaded into a Thin U-Net {network.shape.width} ({type(error).__name__}: {error})",
-            remedy="Train the weights of `start` first, with the same [network] table",
+            f"{path} cannot be loaded into {type(network).__name__} ({type(error).__name__}: {error})",
+            remedy="Train these weights first, with the same [network] table",
             path=path,
         ) from error
     return network.eval()
 
 
-def _quantized(network: ThinUNet, sampler: Sampler, how: Quantization) -> ThinUNet:
-    formats = Formats(*map(parse_format, (how.weights, how.activations, how.first_weights, how.head_weights)))
-    quantized = quantize(network.eval(), formats)
-    batches = (sampler.batch(CALIBRATION_STEP + number) for number in range(how.calibration))
-    calibrate(quantized, (tensors(batch, torch.device("cpu"))[0] for batch in batches))
+def _teacher(network: nn.Module, recipe: Recipe) -> Teacher | None:
+    how = recipe.distillation
+    if how is None:
+        return None
+    if how.teacher is None:
+        return Teacher(copy.deepcopy(network).eval(), how.weight)
+    return Teacher(load_float((how.network or recipe.network).build(), how.teacher), how.weight)
+
+
+def formats(how: Quantization) -> Formats:
+    """The formats and scales that a table asks for.
+
+    Raises:
+        FormatError: A name that is no format.
+    """
+    weights = parse_any_format(how.weights)
+
+    def or_weights(name: str | None) -> AnyFormat:
+        return weights if name is None else parse_any_format(name)
+
+    if how.activations is not None:
+        activations = parse_any_format(how.activations)
+    else:
+        activations = weights if isinstance(weights, BlockFormat) else spend_sign(weights)
+    return Formats(
+        weights,
+        activations,
+        or_weights(how.first_weights),
+        or_weights(how.head_weights),
+        power_of_two=how.power_of_two,
+        per_channel=how.per_channel,
+        learned=how.learned,
+        calibration=how.scale_by,
+    )
+
+
+def lowers(how: Formats) -> bool:
+    """Whether networks of these formats have an integer graph: integers, and floats of up to 3 exponent bits.
+
+    Others are emulated in float32, whose sums are rounded.
+    """
+    each = (how.weights, how.activations, how.first_weights, how.head_weights)
+    return all(
+        not isinstance(fmt, BlockFormat) and (isinstance(fmt, Integer) or fmt.exponent_bits <= EXACT_EXPONENT_BITS)
+        for fmt in each
+    )
+
+
+def _quantized(network: nn.Module, sampler: Sampler, recipe: Recipe) -> QuantizedNetwork:
+    how = recipe.quantization
+    assert how is not None  # noqa: S101 - asked before
+    batches = [
+        tensors(sampler.batch(CALIBRATION_STEP + number), torch.device("cpu"))[0] for number in range(how.calibration)
+    ]
+    if recipe.start is None:
+        _settle(network, batches)
+    quantized = quantize(network.eval(), formats(how))
+    calibrate(quantized, batches)
     return quantized
+
+
+def _settle(network: nn.Module, batches: Sequence[torch.Tensor]) -> None:
+    """Set the statistics of the batch norms of random weights, so that folding them leaves activations of scale one."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None  # the average over all batches
+    network.train()
+    with torch.no_grad():
+        for pixels in batches:
+            network(pixels)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum

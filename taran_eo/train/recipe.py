@@ -4,28 +4,71 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
+from torch import nn
 
 from taran_eo.config import Settings
-from taran_eo.nn.thin_unet import ThinUNetShape
+from taran_eo.nn.quantized import Calibration
+from taran_eo.nn.segmentation_models import SegmentationModel
+from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 from taran_eo.provenance import sha256_config, sha256_file
+
+SMP_ALIGNMENT = 32
+"""What encoders of segmentation-models-pytorch halve to at most."""
+
+SMP_HALO = 128
+"""A margin for networks whose reach is not known, or covers the whole tile."""
 
 
 class Network(Settings):
-    """The `[network]` table: the shape of the Thin U-Net.
+    """The `[network]` table: the shape of the Thin U-Net, or a network of segmentation-models-pytorch in its place.
 
     Attributes:
         width: Channels at the top level.
         depth: Poolings.
         growth: Factor by which each level is wider than the one above it; 1 is the constant width.
+        skips: Channels that each skip connection is squeezed to by a 1x1 convolution; 0 takes the skips out, None
+            leaves them as they are.
+        architecture: An architecture of segmentation-models-pytorch, e.g. ``unet``; None is the Thin U-Net.
+        encoder: Its encoder, e.g. ``resnet18``.
     """
 
     width: int = Field(32, ge=1)
     depth: int = Field(4, ge=1, le=6)
     growth: int = Field(1, ge=1)
+    skips: int | None = Field(None, ge=0)
+    architecture: str | None = None
+    encoder: str | None = None
 
-    def shape(self) -> ThinUNetShape:
-        """The shape for three bands and one class."""
-        return ThinUNetShape(width=self.width, depth=self.depth, growth=self.growth)
+    @model_validator(mode="after")
+    def _is_one_network(self) -> Self:
+        if (self.architecture is None) != (self.encoder is None):
+            raise ValueError("give both `architecture` and `encoder`, or neither for the Thin U-Net")
+        return self
+
+    def build(self) -> nn.Module:
+        """The network for three bands and one class, with random weights.
+
+        Raises:
+            ConfigError: There is no such architecture.
+            MissingExtraError: It needs segmentation-models-pytorch, which is not installed.
+        """
+        if self.architecture is not None and self.encoder is not None:
+            return SegmentationModel(self.architecture, self.encoder)
+        return ThinUNet(ThinUNetShape(width=self.width, depth=self.depth, growth=self.growth, skips=self.skips))
+
+    @property
+    def alignment(self) -> int:
+        """Rows and columns of a crop or tile are multiples of this."""
+        return 1 << self.depth if self.architecture is None else SMP_ALIGNMENT
+
+    @property
+    def halo(self) -> int:
+        """Margin of a tile in pixels, a multiple of `alignment`."""
+        if self.architecture is not None:
+            return SMP_HALO
+        # Two 3x3 convolutions a level, down and up, reach this far; a test holds it against the graph's own reach.
+        reach = (7 << self.depth) - 5
+        return -(-reach // self.alignment) * self.alignment
 
 
 class Source(Settings):
@@ -89,7 +132,7 @@ class Schedule(Settings):
     """The `[schedule]` table: how long and how fast.
 
     Attributes:
-        steps: Optimizer steps.
+        steps: Optimizer steps; with 0 a quantized run calibrates and nothing more.
         batch: Crops a step.
         crop: Rows and columns of a crop, a multiple of 2 to the depth of the network.
         learning_rate: Peak of the one-cycle schedule.
@@ -103,7 +146,7 @@ class Schedule(Settings):
         precision: ``bf16``, which is faster where the processor has it, or ``float32``.
     """
 
-    steps: int = Field(6000, ge=1)
+    steps: int = Field(6000, ge=0)
     batch: int = Field(8, ge=1)
     crop: int = Field(256, ge=16)
     learning_rate: float = Field(3e-3, gt=0)
@@ -121,18 +164,43 @@ class Quantization(Settings):
     """The `[quantization]` table; without it the run trains the float network.
 
     Attributes:
-        weights: Format of the weights of every 3x3 convolution, e.g. ``e2m3``.
-        activations: Format after each ReLU, unsigned, e.g. ``ue2m4``.
-        head_weights: Format of the weights of the last (1x1) layer; its output is not quantized.
-        first_weights: Format of the weights of the first layer; its input is the 8-bit pixel itself.
-        calibration: Batches that set the activation scales before training.
+        weights: Format of the weights of every convolution but the first and the last, e.g. ``e2m3`` or ``mxfp4``.
+        activations: Format after each ReLU; None is the unsigned one of the same width as `weights`, whose sign bit
+            goes to the mantissa. A signed one keeps its sign bit, unused.
+        first_weights: Format of the weights of the first layer, whose input is the 8-bit pixel; None is `weights`.
+        head_weights: Format of the weights of the last layer, whose output is not quantized; None is `weights`.
+        power_of_two: Whether scales are powers of two, which is what flies, or any positive number.
+        per_channel: Whether weights have one scale an output channel, or one a layer.
+        learned: Whether scales train.
+        scale_rate: Learning rate of their logarithms, as a multiple of that of the weights.
+        scale_by: What scales are chosen by before training: ``max``, ``percentile`` or ``mse``.
+        calibration: Batches that the scales of the activations are chosen on.
     """
 
     weights: str = "e2m3"
-    activations: str = "ue2m4"
-    first_weights: str = "e2m3"
-    head_weights: str = "e2m3"
+    activations: str | None = None
+    first_weights: str | None = None
+    head_weights: str | None = None
+    power_of_two: bool = True
+    per_channel: bool = True
+    learned: bool = False
+    scale_rate: float = Field(20.0, gt=0)
+    scale_by: Calibration = "mse"
     calibration: int = Field(16, ge=1)
+
+
+class Distillation(Settings):
+    """The `[distillation]` table: the network also learns what another says of each pixel.
+
+    Attributes:
+        weight: Share of the cross entropy with the teacher's probabilities; the loss on the labels has the rest to 1.
+        teacher: Float weights of the teacher; None is what the run starts from, before it is quantized.
+        network: Shape of the teacher; None is that of the run.
+    """
+
+    weight: float = Field(1.0, gt=0, le=1)
+    teacher: Path | None = None
+    network: Network | None = None
 
 
 class Held(Settings):
@@ -179,6 +247,7 @@ class Recipe(Settings):
         augmentation: Random changes to the crops.
         schedule: How long and how fast.
         quantization: Formats of the quantized network; None trains the float network.
+        distillation: A teacher beside the labels; None has none.
         held_out: What the trained network is scored on.
         publication: The model folder to write; None writes none.
     """
@@ -193,6 +262,7 @@ class Recipe(Settings):
     augmentation: Augmentation = Augmentation()
     schedule: Schedule = Schedule()
     quantization: Quantization | None = None
+    distillation: Distillation | None = None
     held_out: tuple[Held, ...] = ()
     publication: Publication | None = None
 
@@ -207,10 +277,8 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _crops_can_be_pooled(self) -> Self:
-        if self.schedule.crop % (1 << self.network.depth):
-            raise ValueError(
-                f"a network of {self.network.depth} poolings needs crops of a multiple of {1 << self.network.depth}"
-            )
+        if self.schedule.crop % self.network.alignment:
+            raise ValueError(f"this network needs crops of a multiple of {self.network.alignment}")
         return self
 
     def digest(self) -> str:
@@ -220,7 +288,8 @@ class Recipe(Settings):
 
     def inputs(self) -> dict[str, str]:
         """SHA-256, by path, of the files that the training reads besides images: tables of masks, and `start`."""
-        files = {source.masks for source in self.source} | ({self.start} if self.start is not None else set())
+        teacher = None if self.distillation is None else self.distillation.teacher
+        files = {source.masks for source in self.source} | {path for path in (self.start, teacher) if path is not None}
         return {str(path): sha256_file(path) for path in sorted(files)}
 
     def identity(self) -> str:

@@ -1,77 +1,32 @@
-"""What is trained is what is lowered: fake quantization against the formats, and the network against its graph."""
+"""What is trained is what is lowered: any network of the graph's operations, in every format that it holds."""
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from taran_eo.engines import open_engine
-from taran_eo.errors import FormatError, LoweringError
-from taran_eo.formats import decode, encode, parse_format, values
+from taran_eo.errors import FormatError, GraphError, LoweringError
+from taran_eo.formats import parse_any_format, upper_half
 from taran_eo.graph import run
-from taran_eo.nn.fake_quantize import fake_quantize, fake_quantize_channels, round_to
+from taran_eo.nn.fake_quantize import fake_quantize
 from taran_eo.nn.lower import lower
-from taran_eo.nn.quantized import ActivationScale, Formats, calibrate, quantize
+from taran_eo.nn.program import read
+from taran_eo.nn.quantized import Quantization, calibrate, choose_scales, quantize
+from taran_eo.nn.segmentation_models import SegmentationModel
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 
-NAMES = ["e2m3", "ue2m4", "e3m2", "ue3m3", "e2m1", "e4m3", "e5m2", "e1m2", "int6", "int8n", "uint6", "uint8q3"]
+
+def formats(weights, activations, **changes):
+    first, second = parse_any_format(weights), parse_any_format(activations)
+    return Quantization(first, second, first, first, **changes)
 
 
-def stairs(fmt, exponent):
-    """Values, midpoints and float32 neighbours of a scaled format: they settle every float32 input."""
-    finite = np.unique(values(fmt)) * 2.0**exponent
-    points = np.concatenate([finite, finite[:-1] / 2 + finite[1:] / 2, [finite[0] * 3, finite[-1] * 3]])
-    points = np.concatenate([points, -points]).astype(np.float32)
-    return np.concatenate([points, *(np.nextafter(points, np.float32(end)) for end in (-np.inf, np.inf))])
-
-
-@pytest.mark.parametrize("exponent", [-9, 0, 4])
-@pytest.mark.parametrize("name", NAMES)
-def test_fake_quantization_is_the_format(name, exponent):
-    fmt = parse_format(name)
-    points = stairs(fmt, exponent)
-    expected = decode(encode(points.astype(np.float64) * 2.0**-exponent, fmt), fmt) * 2.0**exponent
-    assert np.array_equal(round_to(torch.from_numpy(points), fmt, exponent).numpy(), expected)
-
-
-def test_formats_without_a_mantissa_or_subnormals_are_refused():
-    # Their ties and their gap around zero need another rule than adding and taking away.
-    for name in ("e3m0", "e2m3z"):
-        with pytest.raises(FormatError):
-            round_to(torch.ones(1), parse_format(name))
-
-
-def test_not_a_number_is_shown_and_infinity_saturates():
-    result = round_to(torch.tensor([float("nan"), float("inf"), -float("inf")]), parse_format("e2m3"))
-    assert result.isnan().tolist() == [True, False, False] and result[1:].tolist() == [7.5, -7.5]
-
-
-def test_the_gradient_passes_inside_the_range_only():
-    points = torch.tensor([-9.0, -7.5, 0.0, 0.3, 7.5, 8.0], requires_grad=True)
-    fake_quantize(points, parse_format("e2m3")).sum().backward()
-    assert points.grad.tolist() == [0, 1, 1, 1, 1, 0]
-    points.grad = None
-    fake_quantize(points, parse_format("ue2m4"), -1).sum().backward()
-    assert points.grad.tolist() == [0, 0, 0, 1, 0, 0]
-    edges = torch.tensor([-129.0, -128.0, 127.0, 128.0], requires_grad=True)
-    fake_quantize(edges, parse_format("int8")).sum().backward()
-    assert edges.grad.tolist() == [0, 1, 1, 0]
-
-
-def test_channels_are_scaled_one_by_one():
-    rows = torch.randn(5, 40)
-    scales = 2.0 ** torch.tensor([-3.0, -1, 0, 1, 2])
-    together = fake_quantize_channels(rows, parse_format("e3m2"), scales)
-    for row, scale, result in zip(rows, scales, together, strict=True):
-        assert torch.equal(result, round_to(row, parse_format("e3m2"), int(scale.log2())))
-
-
-def trained_like(shape, seed):
+def settled(network):
     """A float network with the statistics of a trained one: batch norms that have seen data."""
-    torch.manual_seed(seed)
-    network = ThinUNet(shape)
     with torch.no_grad():
         for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d):
                 module.weight.uniform_(0.5, 2.0)
                 module.bias.uniform_(-0.5, 0.5)
         for _ in range(3):
@@ -79,28 +34,71 @@ def trained_like(shape, seed):
     return network.eval()
 
 
-def quantized(weights, activations, shape, seed=0):
-    formats = Formats(*(parse_format(name) for name in (weights, activations, weights, weights)))
-    network = quantize(trained_like(shape, seed), formats)
-    calibrate(network, [torch.randint(0, 256, (2, 3, 32, 32)).float() for _ in range(3)])
-    return network.eval()
+def trained_like(shape, seed=0):
+    torch.manual_seed(seed)
+    return settled(ThinUNet(shape))
 
 
-@pytest.mark.parametrize(("weights", "activations"), [("e2m3", "ue2m4"), ("int8n", "uint8"), ("int6n", "uint6")])
-@pytest.mark.parametrize("shape", [ThinUNetShape(width=8, depth=2), ThinUNetShape(width=4, depth=3, growth=2)])
-def test_the_network_is_its_graph(weights, activations, shape):
-    network = quantized(weights, activations, shape)
-    graph = lower(network, "twin")
+def quantized(network, how):
+    result = quantize(network, how)
+    calibrate(result, [torch.randint(0, 256, (2, 3, 32, 32)).float() for _ in range(3)])
+    return result.eval()
+
+
+SMALL = ThinUNetShape(width=4, depth=2)
+
+
+def compare(network, name):
+    """Logits of the graph by the reference and by ONNX Runtime, which must agree, and of the network."""
+    graph = lower(network, name)
     pixels = np.random.default_rng(3).integers(0, 256, (3, 48, 32), dtype=np.uint8)
     with torch.no_grad():
         logits = network(torch.from_numpy(pixels)[None].float())[0].double().numpy()
-    assert np.array_equal(run(graph, pixels) * graph.logit_scale, logits)
-    assert np.array_equal(open_engine("onnxruntime", graph, threads=1).run(pixels), run(graph, pixels))
+    integers = run(graph, pixels)
+    assert np.array_equal(open_engine("onnxruntime", graph, threads=1).run(pixels), integers)
+    return integers * graph.logit_scale, logits
+
+
+@pytest.mark.parametrize(
+    ("weights", "activations"),
+    [("e2m3", "ue2m4"), ("int8", "uint8"), ("int6n", "uint6"), ("e2m1", "ue2m2"), ("int4", "uint4"), ("e2m3", "uint8")],
+)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ThinUNetShape(width=8, depth=2),
+        ThinUNetShape(width=4, depth=3, growth=2),
+        ThinUNetShape(width=4, depth=2, skips=2),
+    ],
+)
+def test_the_network_is_its_graph(weights, activations, shape):
+    graph, logits = compare(quantized(trained_like(shape), formats(weights, activations)), "twin")
+    assert np.array_equal(graph, logits)
+
+
+@pytest.mark.parametrize("changes", [{"per_channel": False}, {"learned": True}, {"calibration": "max"}])
+def test_every_way_to_scale_is_lowered(changes):
+    graph, logits = compare(quantized(trained_like(SMALL), formats("e2m3", "ue2m4", **changes)), "twin")
+    assert np.array_equal(graph, logits)
+
+
+def test_real_scales_are_lowered_up_to_the_rounding_of_their_ratios():
+    graph, logits = compare(quantized(trained_like(SMALL), formats("e2m3", "ue2m4", power_of_two=False)), "twin")
+    assert np.abs(graph - logits).mean() < 1e-3 * np.abs(logits).mean()
+
+
+def test_a_signed_format_behind_a_relu_is_its_upper_half():
+    pixels = torch.randint(0, 256, (1, 3, 32, 32)).float()
+    signed, unsigned = (
+        quantized(trained_like(SMALL), formats("e2m3", name))
+        for name in ("e2m3", str(upper_half(parse_any_format("e2m3"))))
+    )
+    assert torch.equal(signed(pixels), unsigned(pixels))
 
 
 def test_e3m2_is_its_graph_in_double_precision():
     # Its sums may pass 2**24, where a float32 network is no bit-true reference; in binary64 it is.
-    network = quantized("e3m2", "ue3m3", ThinUNetShape(width=32, depth=1))
+    network = quantized(trained_like(ThinUNetShape(width=32, depth=1)), formats("e3m2", "ue3m3"))
     graph = lower(network, "twin")
     pixels = np.random.default_rng(3).integers(0, 256, (3, 16, 16), dtype=np.uint8)
     assert np.array_equal(open_engine("onnxruntime", graph, threads=1).run(pixels), run(graph, pixels))
@@ -112,33 +110,140 @@ def test_e3m2_is_its_graph_in_double_precision():
 def test_the_published_size():
     network = ThinUNet(ThinUNetShape())
     assert sum(parameter.numel() for parameter in network.parameters()) == 195_585
-    graph = lower(quantized("e2m3", "ue2m4", ThinUNetShape()), "thin_unet32")
+    graph = lower(quantized(trained_like(ThinUNetShape()), formats("e2m3", "ue2m4")), "thin_unet32")
     assert (graph.reach, graph.halo, graph.alignment) == (107, 112, 16)
     assert round(graph.macs(768, 768) / 1e9, 1) == 31.2
 
 
-def test_both_inputs_of_a_concatenation_share_a_scale():
-    network = quantized("e2m3", "ue2m4", ThinUNetShape(width=4, depth=2))
-    network.middle[1].target = ActivationScale(parse_format("ue2m4"), exponent=9)
-    with pytest.raises(LoweringError, match="concatenation"):
-        lower(network, "torn")
+def test_the_program_is_the_network():
+    network = trained_like(ThinUNetShape(width=4, depth=2, skips=3))
+    plain = quantize(network, formats("e2m3", "ue2m4"))  # before calibration activations are not rounded
+    for unit in plain.convolutions.values():
+        unit.weight_format = parse_any_format("float16")
+    pixels = torch.randint(0, 256, (1, 3, 32, 32)).float()
+    with torch.no_grad():
+        assert torch.allclose(plain(pixels), network(pixels), atol=0.05)
 
 
-def test_what_cannot_be_lowered_is_refused():
-    shape = ThinUNetShape(width=4, depth=1)
-    formats = Formats(*(parse_format(name) for name in ("e2m3", "e2m3", "e2m3", "e2m3")))
-    with pytest.raises(LoweringError, match="signed"):
-        quantize(trained_like(shape, 0), formats)
-    with pytest.raises(LoweringError, match="not quantized"):
-        lower(trained_like(shape, 0), "float")
-    formats = Formats(*(parse_format(name) for name in ("e2m3", "ue2m4", "e2m3", "e2m3")))
-    with pytest.raises(LoweringError, match="calibrate"):
-        lower(quantize(trained_like(shape, 0), formats), "early")
+def test_inputs_of_a_concatenation_share_a_scale():
+    network = quantized(trained_like(SMALL), formats("e2m3", "ue2m4"))
+    joined = [quantizer.layers for quantizer in network.quantizers if len(quantizer.layers) > 1]
+    assert joined == [["encoder.0.1.conv", "decoder.0.1.conv"], ["encoder.1.1.conv", "middle.1.conv"]]
+
+
+def test_models_of_others_are_lowered_where_the_operations_are_known():
+    torch.manual_seed(0)
+    network = quantized(settled(SegmentationModel("unet", "vgg11_bn")), formats("e2m3", "ue2m4"))
+    graph = lower(network, "u")
+    pixels = np.random.default_rng(3).integers(0, 256, (3, 32, 32), dtype=np.uint8)
+    with torch.no_grad():
+        logits = network(torch.from_numpy(pixels)[None].float())[0].double().numpy()
+    # The reference interpreter would take a minute for its 512 channels.
+    assert np.array_equal(open_engine("onnxruntime", graph, threads=1).run(pixels) * graph.logit_scale, logits)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "said"),
+    [
+        ("unet", "resnet18", r"encoder\.conv1: a convolution of kernel \[7, 7\], stride \[2, 2\]"),
+        ("fpn", "vgg11_bn", r"decoder\.p\d.*: .*(ReLU|add)"),
+        ("unet", "mobilenet_v2", r"stride \[2, 2\]"),
+    ],
+)
+def test_models_of_others_are_refused_by_name(architecture, encoder, said):
+    with pytest.raises(LoweringError, match=said):
+        read(SegmentationModel(architecture, encoder).eval())
+
+
+class Odd(nn.Module):
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, pixels):
+        return self.layers(pixels)
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (Odd(nn.Conv2d(3, 1, 3)), "padding"),
+        (Odd(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 1, 1)), "needs a ReLU"),
+        (Odd(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 1, 1)), "avg_pool2d"),
+        (Odd(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 1, 1)), "max pooling"),
+        (Odd(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=4), nn.Conv2d(4, 1, 1)), "upsampling"),
+        (Odd(nn.Conv2d(3, 1, 3, padding=1), nn.Sigmoid()), "sigmoid|needs a ReLU"),
+        (Odd(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2)), "end in a convolution"),
+    ],
+)
+def test_what_the_graph_does_not_know_is_refused(network, said):
+    with pytest.raises(LoweringError, match=said):
+        read(network.eval())
+
+
+def test_broken_weights_and_dead_channels_are_named():
+    network = trained_like(SMALL)
+    with torch.no_grad():
+        network.encoder[1][0].conv.weight[2] = 0
+    with pytest.raises(LoweringError, match=r"encoder\.1\.0\.conv: all weights of channel 2 are 0"):
+        quantize(network, formats("e2m3", "ue2m4"))
+    with torch.no_grad():
+        network.encoder[1][0].conv.weight[2] = torch.nan
+    with pytest.raises(LoweringError, match=r"encoder\.1\.0\.conv has weights that are no finite numbers"):
+        quantize(network, formats("e2m3", "ue2m4"))
+
+
+def test_dead_activations_are_named():
+    network = trained_like(SMALL)
+    with torch.no_grad():
+        network.middle[0].norm.bias.fill_(-1e6)
+    with pytest.raises(LoweringError, match=r"activation of middle\.0\.conv in calibration is 0"):
+        quantized(network, formats("e2m3", "ue2m4"))
+
+
+def test_what_does_not_fit_the_integers_is_refused_with_layer_and_value():
+    with pytest.raises(LoweringError, match=r"encoder\.0\.0\.conv has weights e4m3, whose integers have 19 bits"):
+        lower(quantized(trained_like(SMALL), formats("e4m3", "ue2m4")), "wide")
+    with pytest.raises(LoweringError, match="in blocks"):
+        lower(quantized(trained_like(SMALL), formats("mxe2m3", "mxe2m3")), "blocks")
+    with pytest.raises(GraphError, match=r"'decoder\.0\.0\.conv' can reach \d+ in its accumulator, beyond int32"):
+        lower(quantized(trained_like(ThinUNetShape(width=32, depth=1)), formats("int12", "uint12")), "wide")
+    network = quantized(trained_like(SMALL), formats("e2m3", "ue2m4"))
+    with torch.no_grad():
+        network.convolutions["1"].bias[3] = 1e9
+    with pytest.raises(LoweringError, match=r"encoder\.0\.1\.conv: the bias of channel 3 is .* beyond int32"):
+        lower(network, "far")
+    with pytest.raises(LoweringError, match=r"encoder\.0\.0\.conv has no scale yet"):
+        lower(quantize(trained_like(SMALL), formats("e2m3", "ue2m4")), "early")
+    with pytest.raises(FormatError, match="no mantissa bits"):
+        quantize(trained_like(SMALL), formats("e3m0", "ue2m4"))
+
+
+@pytest.mark.parametrize("power_of_two", [True, False])
+def test_scales_are_chosen_as_said(power_of_two):
+    torch.manual_seed(1)
+    rows, fmt = torch.randn(3, 20_000) * torch.tensor([[0.1], [1.0], [7.0]]), parse_any_format("int6")
+    rows[:, 0] *= 10  # an outlier, which must not set the scale
+    found = {
+        name: choose_scales(rows, fmt, formats("int6", "uint6", calibration=name, power_of_two=power_of_two))
+        for name in ("max", "percentile", "mse")
+    }
+    if power_of_two:
+        assert all(torch.equal(each.log2(), each.log2().round()) for each in found.values())
+    largest = rows.abs().amax(dim=1)
+    assert (found["max"] * fmt.largest >= largest * (1 - 1e-6)).all()
+    assert (found["max"] * fmt.largest < largest * (2.0 if power_of_two else 1.0001)).all()
+    assert (found["percentile"] <= found["max"]).all()
+
+    def error(scales):
+        return (fake_quantize(rows, fmt, scales[:, None]) - rows).square().mean(dim=1)
+
+    assert all((error(found["mse"]) <= error(found[name]) * 1.001).all() for name in ("max", "percentile"))
 
 
 def test_state_survives_saving():
-    network = quantized("e2m3", "ue2m4", ThinUNetShape(width=4, depth=1))
-    formats = Formats(*(parse_format(name) for name in ("e2m3", "ue2m4", "e2m3", "e2m3")))
-    again = quantize(trained_like(ThinUNetShape(width=4, depth=1), 1), formats)
+    how = formats("e2m3", "ue2m4")
+    network = quantized(trained_like(SMALL), how)
+    again = quantize(trained_like(SMALL, 1), how)
     again.load_state_dict(network.state_dict())
     assert lower(again, "n").digest == lower(network, "n").digest
