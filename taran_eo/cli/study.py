@@ -30,7 +30,7 @@ def command(
     with watch() as begun:
         answer = run(study, folder, begun)
     save(answer, study, folder)
-    for name, scores in answer.scores.items():
-        tell(f"{name}: IoU {scores.iou} over {scores.tiles} tiles")
-    for names, less in answer.differences.items():
-        tell(f"{names}: IoU {less['iou']}")
+    for row in answer.rows:
+        tell(f"{row.name}: IoU {'diverged' if row.scores is None else row.scores.iou}")
+        if row.comparison is not None:
+            tell(f"  less {row.control}: {row.comparison.differences['iou']}")

@@ -27,7 +27,7 @@ Source: Airbus Ship Detection Challenge (Kaggle, 2018), evaluation page; Efron a
 Introduction to the Bootstrap (1993), chapters 8 and 13.
 """
 
-from taran_eo.metrics.scores import Interval, Scores, aggregate, differences
+from taran_eo.metrics.scores import Cell, Comparison, Interval, Scores, aggregate, compare
 from taran_eo.metrics.tile import (
     FOUND_IOU_PERCENT,
     KAGGLE_IOU_PERCENT,
@@ -42,10 +42,12 @@ __all__ = [
     "KAGGLE_IOU_PERCENT",
     "LENGTH_BINS_M",
     "LENGTH_BIN_NAMES",
+    "Cell",
+    "Comparison",
     "Interval",
     "Scores",
     "TileScore",
     "aggregate",
-    "differences",
+    "compare",
     "score_tile",
 ]

@@ -1,6 +1,6 @@
 """The scores of a set of tiles: ratios of sums, with bootstrap intervals."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,28 +138,69 @@ def aggregate(tiles: Sequence[TileScore], *, rng: np.random.Generator, resamples
     )
 
 
-def differences(
-    first: Sequence[TileScore], second: Sequence[TileScore], *, rng: np.random.Generator, resamples: int = 2000
-) -> dict[str, Interval]:
-    """Second less first for each score by name, with the 95 % interval of the paired difference.
+Cell = tuple[Sequence[TileScore], Sequence[TileScore]]
+"""Two answers to the same tiles in the same order: of the control, and of what is compared with it."""
 
-    A resample draws the same tiles for both, so that what makes a tile easy or hard cancels.
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two ways to train, compared over folds and seeds.
+
+    Attributes:
+        differences: Second less first for each score by name.
+        equivalence: p of the two one-sided tests that the two differ in IoU by `margin` or more: below 0.05 they are
+            equivalent within the margin, which is to say that the 90 % interval lies inside it.
+        margin: See `equivalence`.
+    """
+
+    differences: dict[str, Interval]
+    equivalence: float | None
+    margin: float
+
+
+def compare(
+    cells: Mapping[tuple[int, int], Cell], *, margin: float, rng: np.random.Generator, resamples: int = 2000
+) -> Comparison:
+    """Compare two ways to train, with intervals that hold for other folds, other seeds and other tiles.
+
+    A resample draws folds, for each a seed, and from its tiles as many as it has (groups of tiles where they show the
+    same water), the same for both; so the interval holds what another training would change, not only other tiles.
 
     Args:
-        first: At least one tile.
-        second: The same tiles in the same order, answered by another network.
+        cells: Answers of both by fold and seed.
+        margin: Difference in IoU that counts as none.
         rng: Source of the resampling.
         resamples: Number of bootstrap resamples.
 
     Raises:
-        ContractError: The two differ in their tiles, or there are none.
+        ContractError: There are no cells, or the two answers of a cell differ in their tiles.
     """
-    if not first or [(tile.ships, tile.group) for tile in first] != [(tile.ships, tile.group) for tile in second]:
-        raise ContractError("Two answers to different tiles have no paired difference", remedy="Score the same tiles")
-    groups = _group_sums(np.hstack([_rows(first), _rows(second)]), first)
-    draws = np.concatenate([_less(resampled) for resampled in _resample(groups, rng, resamples)])
-    counted = np.logical_or(*(~np.isnan(_ratios(each)) for each in np.split(groups, 2, axis=-1)))
-    return dict(zip(_SCORES, _intervals(_less(groups.sum(axis=0)), draws, counted), strict=False))
+    if not cells:
+        raise ContractError("There is nothing to compare", remedy="Train both in at least one fold")
+    folds: dict[int, list[Ints]] = {}
+    for (fold, _), (first, second) in sorted(cells.items()):
+        if [(tile.ships, tile.group) for tile in first] != [(tile.ships, tile.group) for tile in second]:
+            raise ContractError(
+                "Two answers to different tiles have no paired difference", remedy="Score the same tiles"
+            )
+        folds.setdefault(fold, []).append(_group_sums(np.hstack([_rows(first), _rows(second)]), first))
+    drawn = [
+        sum(_one_draw(folds[fold], rng) for fold in rng.choice(list(folds), size=len(folds))) for _ in range(resamples)
+    ]
+    draws = _less(np.stack(drawn))
+    total = np.sum([groups.sum(axis=0) for seeds in folds.values() for groups in seeds], axis=0)
+    # An interval needs two folds in which the score is defined.
+    counted = [~np.isnan(_less(np.sum([groups.sum(axis=0) for groups in seeds], axis=0))) for seeds in folds.values()]
+    intervals = dict(zip(_SCORES, _intervals(_less(total), draws, np.stack(counted)), strict=False))
+    iou = draws[:, _SCORES.index("iou")]
+    shares = np.mean(iou <= -margin), np.mean(iou >= margin)
+    return Comparison(intervals, None if len(folds) < 2 else float(max(shares)), margin)
+
+
+def _one_draw(seeds: Sequence[Ints], rng: np.random.Generator) -> Ints:
+    groups = seeds[int(rng.integers(len(seeds)))]
+    drawn: Ints = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups))) @ groups
+    return drawn
 
 
 def _less(totals: Ints) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """Cross-validation: every labelled tile is scored by networks that saw neither it nor the water that it shows.
 
 What the folds have in common (everything learned from other imagery) is trained once; in each fold a reference network
-goes on from there with the tiles of the other folds, and each variant goes on from the reference. A study that was
-killed goes on where it was.
+goes on from there with the tiles of the other folds, and each variant goes on from the reference. All of it may be
+repeated with other seeds. A study that was killed goes on where it was.
 """
 
 import csv
@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -19,11 +20,11 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from taran_eo.config import Settings, load_toml
 from taran_eo.engines import open_engine
-from taran_eo.errors import ConfigError
+from taran_eo.errors import ConfigError, DivergedError
 from taran_eo.evaluation import Predict, evaluate
 from taran_eo.graph import Graph
 from taran_eo.imagery import LabelledImage, read_labels
-from taran_eo.metrics import Interval, Scores, TileScore, aggregate, differences
+from taran_eo.metrics import Cell, Comparison, Scores, TileScore, aggregate, compare
 from taran_eo.provenance import Environment, Provenance, cores, sha256_config, sha256_file
 from taran_eo.studies.publish import CONTRACT
 from taran_eo.train import WEIGHTS, Progress, Recipe, Source, Trained, carry_out
@@ -47,16 +48,49 @@ class Part(Settings):
     set: tuple[str, ...] = ()
 
 
-class Variant(Part):
+class Extent(Part):
+    """A part that need not be run everywhere.
+
+    Attributes:
+        control: The variant that it is compared with, so that they differ in one thing; None is the reference.
+        folds: Run in so many folds only, the first ones; None is all.
+        seeds: Run with so many seeds only, the first ones; None is all.
+    """
+
+    control: str | None = None
+    folds: int | None = Field(None, ge=1)
+    seeds: int | None = Field(None, ge=1)
+
+
+class Variant(Extent):
     """A `[[variant]]` table: a run in each fold that goes on from the reference.
 
     Attributes:
         name: What its scores are called.
-        control: The variant that it is compared with, so that they differ in one thing; None is the reference.
     """
 
     name: str
-    control: str | None = None
+
+
+class Grid(Extent):
+    """A `[[grid]]` table: one variant for each of several formats, which differ in nothing else.
+
+    Attributes:
+        formats: Names of formats for weights and activations; ``a/b`` has weights ``a`` and activations ``b``.
+        setting: What the rows have in common, in a word or two; part of their names.
+    """
+
+    formats: tuple[str, ...] = Field(min_length=1)
+    setting: str
+
+    def variants(self) -> Iterator[Variant]:
+        """The variants."""
+        common = {name: getattr(self, name) for name in Extent.model_fields if name != "set"}
+        for formats in self.formats:
+            weights, _, activations = formats.partition("/")
+            changes = [f'quantization.weights="{weights}"']
+            changes += [f'quantization.activations="{activations}"'] if activations else []
+            yield Variant(name=f"{formats} {self.setting}", set=(*self.set, *changes), **common)
 
 
 class Labelled(Settings):
@@ -78,34 +112,45 @@ class FoldStudy(Settings):
         name: Name of the study.
         question: What it is for, in a sentence.
         folds: Parts that the tiles are dealt into.
+        seeds: What is added to the seeds of the recipes, once for each repetition.
+        margin: Difference in IoU within which two networks count as equivalent.
         tiles: What is dealt. A source of a recipe that reads one of these folders stands for all of them.
         shared_water: JSON with ``pairs`` of an ``image`` and an ``other`` that show the same water. Such images are in
             one fold, and whatever shares water with a held-out tile is not trained on.
         common: The run before the folds, without any tile; None starts each fold from random weights.
         reference: The run in each fold that the variants start from and are compared with.
         variant: The variants.
+        grid: More of them, by formats.
     """
 
     name: str
     question: str
     folds: int = Field(5, ge=2)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    margin: float = Field(0.003, gt=0)
     tiles: tuple[Labelled, ...]
     shared_water: Path | None = None
     common: Part | None = None
     reference: Part
     variant: tuple[Variant, ...] = ()
+    grid: tuple[Grid, ...] = ()
+
+    @cached_property
+    def variants(self) -> tuple[Variant, ...]:
+        """All of them."""
+        return (*self.variant, *(each for grid in self.grid for each in grid.variants()))
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
-        names = [COMMON, REFERENCE, *(each.name for each in self.variant)]
+        names = [COMMON, REFERENCE, *(each.name for each in self.variants)]
         if len(set(names)) < len(names):
             raise ValueError(f"each network needs a name of its own, not {names}")
         return self
 
     @model_validator(mode="after")
     def _controls_are_others(self) -> Self:
-        for each in self.variant:
-            others = [REFERENCE, *(other.name for other in self.variant if other is not each)]
+        for each in self.variants:
+            others = [REFERENCE, *(other.name for other in self.variants if other is not each)]
             if each.control is not None and each.control not in others:
                 raise ValueError(f"the control {each.control} of {each.name} is none of {others}")
         return self
@@ -118,41 +163,67 @@ class Scored:
     Attributes:
         image: File name of the tile.
         fold: The fold that held it out; None for the common network, which saw no tile at all.
+        seed: What was added to the seeds.
         network: Name of the variant, ``reference`` or ``common``.
         score: Its score.
     """
 
     image: str
     fold: int | None
+    seed: int
     network: str
     score: TileScore
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a study found. Its intervals are over tiles, given the networks: those of another training would differ.
+class Row:
+    """What a study found of one network: the common one, the reference or a variant.
 
     Attributes:
-        scores: Scores over the tiles of all folds, by network.
-        differences: Network less control for each score, by both names, with the interval of the paired difference.
-        iou_by_fold: IoU of each fold, by network of the folds; None where it is not defined.
+        name: The network.
+        control: What it is compared with; None for the reference itself, and for the common network.
+        scores: Over the tiles of all its folds and seeds, with intervals over tiles, given the networks; None where
+            every run diverged.
+        comparison: With its control in the same folds and with the same seeds; None without a control.
+        iou: IoU by fold and seed; None where it is not defined.
+        diverged: Folds and seeds of the runs that diverged, which are in none of the figures.
+    """
+
+    name: str
+    control: str | None
+    scores: Scores | None
+    comparison: Comparison | None
+    iou: Mapping[tuple[int, int], float | None]
+    diverged: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study found.
+
+    Attributes:
+        rows: One a network.
         tiles: What they were computed from.
         made: How each network came to be, by its place.
     """
 
-    scores: Mapping[str, Scores]
-    differences: Mapping[str, Mapping[str, Interval]]
-    iou_by_fold: Mapping[str, tuple[float | None, ...]]
+    rows: tuple[Row, ...]
     tiles: tuple[Scored, ...]
     made: Mapping[str, Provenance]
 
 
 @dataclass(frozen=True)
 class _Done:
-    """A part of a study that was trained and scored: the scores of its held-out images by name."""
+    """A part of a study that was trained and scored.
+
+    Attributes:
+        identity: Of the recipe and its inputs.
+        made: How the network came to be; None where the run diverged.
+        tiles: The scores of its held-out images by name; none where the run diverged.
+    """
 
     identity: str
-    made: Provenance
+    made: Provenance | None
     tiles: Mapping[str, TileScore]
 
 
@@ -177,52 +248,94 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report]) -> Answ
         raise ConfigError(f"{twice[0]} is the name of several tiles", remedy="Give each tile a name of its own")
     water = shared_water(study.shared_water)
     group_of = {image.path.name: group[0].path.name for group in together(everything, water) for image in group}
+    dealt = deal(everything, study.folds, water)
+    for fold, held in enumerate(dealt):
+        if not any(image.ships for image in held):
+            raise ConfigError(f"Fold {fold} holds no ship, so nothing can be scored in it", remedy="Take fewer folds")
     seen: list[Scored] = []
     made: dict[str, Provenance] = {}
+    diverged: dict[str, list[tuple[int, int]]] = {}
 
-    def carry(part: Part, network: str, fold: int | None, held: Sequence[LabelledImage], start: str | None) -> None:
-        place = network if fold is None else f"fold_{fold}/{network}"
+    def carry(part: Part, network: str, fold: int | None, seed: int, start: str | None) -> None:
+        place = _place(network, fold, seed)
         recipe = load_toml(part.recipe, Recipe, part.set)
         sources = [one for source in recipe.source for one in _widened(source, study, tables)]
+        held = everything if fold is None else dealt[fold]
         changes = {
             "name": f"{study.name}/{place}",
+            "seed": recipe.seed + seed,
             "source": tuple(_without(source, _with_water(held, water)) for source in sources),
             "start": None if start is None else folder / start / WEIGHTS,
             "held_out": (),
             "publication": None,
         }
         done = _part(recipe.model_copy(update=changes), folder / place, held, report)
+        if done.made is None:
+            diverged.setdefault(network, []).append((fold or 0, seed))
+            return
         made[place] = done.made
         seen.extend(
-            Scored(name, fold, network, replace(score, group=group_of[name])) for name, score in done.tiles.items()
+            Scored(name, fold, seed, network, replace(score, group=group_of[name]))
+            for name, score in done.tiles.items()
         )
 
     if study.common is not None:
-        carry(study.common, COMMON, None, everything, None)
-    for fold, held in enumerate(deal(everything, study.folds, water)):
-        carry(study.reference, REFERENCE, fold, held, None if study.common is None else COMMON)
-        for variant in study.variant:
-            carry(variant, variant.name, fold, held, f"fold_{fold}/{REFERENCE}")
-    controls = {COMMON: REFERENCE} if study.common is not None else {}
-    controls |= {variant.name: variant.control or REFERENCE for variant in study.variant}
-    return _answer(seen, controls, made)
+        carry(study.common, COMMON, None, study.seeds[0], None)
+    for place, seed in enumerate(study.seeds):
+        for fold in range(study.folds):
+            carry(study.reference, REFERENCE, fold, seed, None if study.common is None else COMMON)
+            if REFERENCE in diverged:
+                raise DivergedError(
+                    f"The reference of fold {fold} diverged, and every variant starts from it",
+                    remedy="Lower schedule.learning_rate of its recipe",
+                )
+        for variant in study.variants:
+            if place < (variant.seeds or len(study.seeds)):
+                for fold in range(min(variant.folds or study.folds, study.folds)):
+                    carry(variant, variant.name, fold, seed, _place(REFERENCE, fold, seed))
+    controls: dict[str, str | None] = {REFERENCE: None}
+    if study.common is not None:
+        controls[COMMON] = REFERENCE
+    controls |= {variant.name: variant.control or REFERENCE for variant in study.variants}
+    rows = tuple(_row(name, control, seen, diverged, study.margin) for name, control in controls.items())
+    return Answer(rows, tuple(seen), made)
 
 
-def _answer(tiles: Sequence[Scored], controls: Mapping[str, str], made: Mapping[str, Provenance]) -> Answer:
-    """Sum up the scored tiles of a study; `controls` says by name which network each is compared with."""
-    by_network: dict[str, list[TileScore]] = {}
-    for tile in sorted(tiles, key=lambda tile: tile.image):
-        by_network.setdefault(tile.network, []).append(tile.score)
-    return Answer(
-        {name: aggregate(scores, rng=np.random.default_rng(0)) for name, scores in by_network.items()},
-        {
-            f"{name} less {control}": differences(by_network[control], by_network[name], rng=np.random.default_rng(0))
-            for name, control in controls.items()
-        },
-        {name: _iou_by_fold(tiles, name) for name in by_network if name != COMMON},
-        tuple(tiles),
-        made,
+def _place(network: str, fold: int | None, seed: int) -> str:
+    """The folder of a run within that of the study."""
+    word = network.replace(" ", "_").replace("/", "-")
+    return word if fold is None else f"fold_{fold}/seed_{seed}/{word}"
+
+
+def _row(
+    name: str,
+    control: str | None,
+    tiles: Sequence[Scored],
+    diverged: Mapping[str, Sequence[tuple[int, int]]],
+    margin: float,
+) -> Row:
+    cells = _cells(tiles, name)
+    pairs: dict[tuple[int, int], Cell] = {}
+    if control is not None and name != COMMON:
+        others = _cells(tiles, control)
+        pairs = {place: (others[place], cells[place]) for place in cells if place in others}
+    everything = [score for scores in cells.values() for score in scores]
+    return Row(
+        name,
+        control,
+        aggregate(everything, rng=np.random.default_rng(0)) if everything else None,
+        compare(pairs, margin=margin, rng=np.random.default_rng(0)) if pairs else None,
+        {place: aggregate(each, rng=np.random.default_rng(0)).iou.value for place, each in cells.items()},
+        tuple(diverged.get(name, ())),
     )
+
+
+def _cells(tiles: Sequence[Scored], network: str) -> dict[tuple[int, int], list[TileScore]]:
+    """The scores of a network by fold and seed, in the order of the images' names."""
+    cells: dict[tuple[int, int], list[TileScore]] = {}
+    for tile in sorted((each for each in tiles if each.network == network), key=lambda each: each.image):
+        cells.setdefault((tile.fold or 0, tile.seed), []).append(tile.score)
+    return cells
 
 
 def save(answer: Answer, study: FoldStudy, folder: Path) -> None:
@@ -237,12 +350,7 @@ def save(answer: Answer, study: FoldStudy, folder: Path) -> None:
     result = {
         "name": study.name,
         "question": study.question,
-        "scores": {name: scores.to_dict() for name, scores in answer.scores.items()},
-        "iou_by_fold": answer.iou_by_fold,
-        "differences": {
-            name: {score: {"value": less.value, "ci": less.ci} for score, less in each.items()}
-            for name, each in answer.differences.items()
-        },
+        "rows": {row.name: _told(row) for row in answer.rows},
         "provenance": made.to_dict(),
         "recipes": {place: part.config_sha256 for place, part in answer.made.items()},
     }
@@ -250,12 +358,33 @@ def save(answer: Answer, study: FoldStudy, folder: Path) -> None:
     with (folder / "tiles.csv").open("w", newline="") as file:
         table = csv.writer(file)
         for number, tile in enumerate(answer.tiles):
-            values = {"image": tile.image, "fold": tile.fold, "network": tile.network, **asdict(tile.score)}
+            values = {
+                "image": tile.image,
+                "fold": tile.fold,
+                "seed": tile.seed,
+                "network": tile.network,
+                **asdict(tile.score),
+            }
             if number == 0:
                 table.writerow(values)
             table.writerow(
                 [" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values.values()]
             )
+
+
+def _told(row: Row) -> dict[str, object]:
+    less = row.comparison
+    return {
+        "control": row.control,
+        "folds and seeds": [list(place) for place in row.iou],
+        "iou": list(row.iou.values()),
+        "diverged": row.diverged,
+        "scores": None if row.scores is None else row.scores.to_dict(),
+        "less control": None
+        if less is None
+        else {name: {"value": each.value, "ci": each.ci} for name, each in less.differences.items()}
+        | {"equivalence_p": less.equivalence, "margin": less.margin},
+    }
 
 
 def deal(images: Sequence[LabelledImage], folds: int, water: Mapping[str, frozenset[str]]) -> list[list[LabelledImage]]:
@@ -343,20 +472,21 @@ def _widened(source: Source, study: FoldStudy, images: Sequence[Sequence[Labelle
 def _part(recipe: Recipe, folder: Path, held: Sequence[LabelledImage], report: Callable[[str], Report]) -> _Done:
     """Train a network and score it on the images held out, unless that was done already."""
     path = folder / SCORES
-    if not (path.exists() and (folder / WEIGHTS).exists()):
-        trained = carry_out(recipe, folder, report(recipe.name), resume=True)
-        scores = score(trained, held)
-        tiles = {image.path.name: asdict(each) for image, each in zip(held, scores, strict=True)}
+    told = _read(path) if path.exists() else None
+    if told is None or (told.made is not None and not (folder / WEIGHTS).exists()):
+        made, tiles = None, {}
+        try:
+            trained = carry_out(recipe, folder, report(recipe.name), resume=True)
+        except DivergedError:
+            pass
+        else:
+            made = trained.provenance().to_dict()
+            tiles = {image.path.name: asdict(each) for image, each in zip(held, score(trained, held), strict=True)}
+        folder.mkdir(parents=True, exist_ok=True)  # a run may diverge before it leaves anything
         unfinished = path.with_suffix(".part")
-        done = {"identity": recipe.identity(), "made": trained.provenance().to_dict(), "tiles": tiles}
-        unfinished.write_text(json.dumps(done, indent=1))
+        unfinished.write_text(json.dumps({"identity": recipe.identity(), "made": made, "tiles": tiles}, indent=1))
         unfinished.replace(path)
-    try:
-        told = _DONE.validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ConfigError(
-            f"{path} is damaged, or of another version", remedy="Remove it: the run is then scored again", path=path
-        ) from error
+        told = _read(path)
     if told.identity != recipe.identity():
         raise ConfigError(
             f"{folder} holds the run of another recipe, or from other masks or weights, than {recipe.name!r} as it "
@@ -365,6 +495,15 @@ def _part(recipe: Recipe, folder: Path, held: Sequence[LabelledImage], report: C
             path=folder,
         )
     return told
+
+
+def _read(path: Path) -> _Done:
+    try:
+        return _DONE.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ConfigError(
+            f"{path} is damaged, or of another version", remedy="Remove it: the run is then scored again", path=path
+        ) from error
 
 
 def score(trained: Trained, images: Sequence[LabelledImage]) -> list[TileScore]:
@@ -382,11 +521,3 @@ def _integers(graph: Graph) -> Predict:
         return found
 
     return predict
-
-
-def _iou_by_fold(tiles: Sequence[Scored], network: str) -> tuple[float | None, ...]:
-    folds: dict[int | None, list[TileScore]] = {}
-    for tile in tiles:
-        if tile.network == network:
-            folds.setdefault(tile.fold, []).append(tile.score)
-    return tuple(aggregate(scores, rng=np.random.default_rng(0)).iou.value for scores in folds.values())

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from random import Random
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ from hypothesis import strategies as st
 
 from taran_eo.errors import ContractError
 from taran_eo.imagery import Window
-from taran_eo.metrics import Interval, TileScore, aggregate, differences, score_tile
-from taran_eo.train.losses import ensure_torchvision
+from taran_eo.metrics import Interval, TileScore, aggregate, compare, score_tile
+from taran_eo.nn.segmentation_models import ensure_torchvision
 
 FOUND = TileScore(80, 10, 20, 1_000_000, (1, 1, 0, 0), (1, 0, 0, 0), 3, (1,) * 5 + (0,) * 5)
 EMPTY = TileScore(0, 0, 0, 1_000_000, (0,) * 4, (0,) * 4, 0, (0,) * 10)
@@ -168,27 +167,62 @@ def test_intervals_hold_the_truth_about_95_times_in_100() -> None:
     assert 0.90 <= held / trials <= 0.99
 
 
-@given(st.lists(st.tuples(tiles(), COUNTS, COUNTS), min_size=1, max_size=8), st.randoms())
-def test_paired_differences_are_those_of_the_points(pairs: list[tuple[TileScore, int, int]], random: Random) -> None:
-    def less(chosen: list[tuple[TileScore, int, int]]) -> dict[str, Interval]:
-        first = [tile for tile, _, _ in chosen]
-        second = [replace(tile, true_positive_px=tp, false_positive_px=fp) for tile, tp, fp in chosen]
-        return differences(first, second, rng=np.random.default_rng(2), resamples=50)
+@given(st.lists(st.tuples(tiles(), COUNTS, COUNTS), min_size=4, max_size=12), st.integers(1, 3))
+def test_a_comparison_is_the_difference_of_the_sums(answers: list[tuple[TileScore, int, int]], seeds: int) -> None:
+    def changed(seed: int) -> list[TileScore]:
+        return [replace(tile, true_positive_px=tp + seed, false_positive_px=fp) for tile, tp, fp in answers]
 
-    first = aggregate([tile for tile, _, _ in pairs], rng=np.random.default_rng(1))
-    second = aggregate(
-        [replace(tile, true_positive_px=tp, false_positive_px=fp) for tile, tp, fp in pairs],
-        rng=np.random.default_rng(1),
-    )
-    found = less(pairs)
-    if first.iou.value is None or second.iou.value is None:
-        assert found["iou"].value is None
+    first = [tile for tile, _, _ in answers]
+    half = len(first) // 2
+    cells = {
+        (fold, seed): (first[part], changed(seed)[part])
+        for seed in range(seeds)
+        for fold, part in enumerate((slice(None, half), slice(half, None)))
+    }
+    found = compare(cells, margin=0.003, rng=np.random.default_rng(0), resamples=30)
+    rng = np.random.default_rng(1)
+    one = aggregate(first * seeds, rng=rng, resamples=2).iou.value
+    other = aggregate([tile for seed in range(seeds) for tile in changed(seed)], rng=rng, resamples=2).iou.value
+    if one is None or other is None:
+        assert found.differences["iou"].value is None
     else:
-        assert found["iou"].value == second.iou.value - first.iou.value
-    assert found["f2"].value == 0 and found["f2"].ci in (None, (0.0, 0.0))  # what is alike has no spread
-    assert less(random.sample(pairs, len(pairs))) == found
+        assert found.differences["iou"].value == other - one
+    assert found.differences["f2"].value == 0  # what is alike has no difference
+
+
+def test_the_same_answers_are_equivalent_and_one_fold_has_no_interval() -> None:
+    same = {(fold, 0): ([FOUND, EMPTY], [FOUND, EMPTY]) for fold in range(2)}
+    found = compare(same, margin=0.003, rng=np.random.default_rng(0))
+    assert found.differences["iou"] == Interval(0.0, 0.0, 0.0) and found.equivalence == 0.0
+    alone = compare({(0, 0): same[0, 0]}, margin=0.003, rng=np.random.default_rng(0))
+    assert alone.differences["iou"] == Interval(0.0, None, None) and alone.equivalence is None
+
+
+@pytest.mark.parametrize("true_loss", [0.0, 0.01])
+def test_intervals_hold_the_difference_between_ways_to_train(true_loss: float) -> None:
+    # Two ways to train that differ by `true_loss` of each ship's pixels, with a spread between trainings that no number
+    # of tiles takes away: intervals over tiles alone would be far too narrow.
+    rng = np.random.default_rng(4)
+    ship = replace(FOUND, true_positive_px=1000, false_positive_px=0, false_negative_px=0)
+
+    def answer(loss: float) -> list[TileScore]:
+        missed = round(1000 * loss)
+        return [replace(ship, true_positive_px=1000 - missed, false_negative_px=missed)] * 20
+
+    held, apart = 0, 0
+    for _ in range(100):
+        cells = {(fold, 0): (answer(0.2), answer(0.2 + true_loss + rng.normal(0, 0.004))) for fold in range(5)}
+        found = compare(cells, margin=0.003, rng=rng, resamples=300)
+        low, high = found.differences["iou"].ci or (0, 0)
+        held += low <= -true_loss <= high
+        apart += found.equivalence is not None and found.equivalence < 0.05
+    # With five folds the bootstrap is a little too sure of itself: about 85 of 100.
+    assert 75 <= held <= 98
+    assert apart <= (60 if true_loss == 0 else 2)
 
 
 def test_answers_to_different_tiles_have_no_difference() -> None:
     with pytest.raises(ContractError, match="different tiles"):
-        differences([FOUND, EMPTY], [EMPTY, FOUND], rng=np.random.default_rng(0))
+        compare({(0, 0): ([FOUND, EMPTY], [EMPTY, FOUND])}, margin=0.003, rng=np.random.default_rng(0))
+    with pytest.raises(ContractError, match="nothing to compare"):
+        compare({}, margin=0.003, rng=np.random.default_rng(0))

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from taran_eo.cli import app
 from taran_eo.config import load_toml
-from taran_eo.errors import ConfigError
+from taran_eo.errors import ConfigError, DivergedError
 from taran_eo.imagery import LabelledImage, kaggle_encode
 from taran_eo.studies import folds
 from taran_eo.studies.folds import FoldStudy, deal, run, shared_water
@@ -23,6 +23,7 @@ STUDY = """
 name = "small_folds"
 question = "Does a study work?"
 folds = 3
+seeds = [0, 7]
 shared_water = "{water}"
 [[tiles]]
 images = "{images}"
@@ -40,11 +41,14 @@ set = ["schedule.steps=2"]
 name = "longer"
 recipe = "{recipe}"
 set = ["schedule.steps=1"]
-[[variant]]
-name = "e2m3"
+[[grid]]
+setting = "qat"
+formats = ["e2m3", "int6/ue2m4"]
 control = "longer"
 recipe = "{quantized}"
 set = ["schedule.steps=1"]
+folds = 2
+seeds = 1
 """
 
 CROPS = """
@@ -95,26 +99,36 @@ def test_no_network_is_scored_on_what_it_was_trained_on(study_file, tmp_path, mo
     assert len(tiles) == 6
     # The first crop shows the water of one tile.
     assert trained_on[tmp_path / "out" / "common"] == crops - {"00000010.jpg"}
-    for network in ("reference", "longer", "e2m3"):
-        scored = [tile for tile in answer.tiles if tile.network == network]
-        assert sorted(tile.image for tile in scored) == sorted(tiles)
-        for fold in range(study.folds):
+    for network, folder, seed, last in (
+        ("reference", "reference", 0, 3),
+        ("longer", "longer", 7, 3),
+        ("e2m3 qat", "e2m3_qat", 0, 2),
+        ("int6/ue2m4 qat", "int6-ue2m4_qat", 0, 2),
+    ):
+        scored = [tile for tile in answer.tiles if (tile.network, tile.seed) == (network, seed)]
+        assert {tile.fold for tile in scored} == set(range(last))
+        if last == 3:
+            assert sorted(tile.image for tile in scored) == sorted(tiles)
+        for fold in range(last):
             held = {tile.image for tile in scored if tile.fold == fold}
             assert ("00000000.jpg" in held) == ("00000003.jpg" in held)
             seen = crops - {"00000010.jpg"} if "00000001.jpg" in held else crops
-            assert trained_on[tmp_path / "out" / f"fold_{fold}" / network] == (tiles - held) | seen
-    assert answer.scores["reference"].tiles == answer.scores["common"].tiles == 6
+            assert trained_on[tmp_path / "out" / f"fold_{fold}" / f"seed_{seed}" / folder] == (tiles - held) | seen
+    rows = {row.name: row for row in answer.rows}
+    assert list(rows) == ["reference", "common", "longer", "e2m3 qat", "int6/ue2m4 qat"]
+    assert rows["common"].scores.tiles == 6 and rows["reference"].scores.tiles == 12
     # Tiles of the same water are one draw of the bootstrap.
-    assert answer.scores["reference"].groups == 5
-    assert len(answer.iou_by_fold["e2m3"]) == 3
-    assert set(answer.differences) == {"common less reference", "longer less reference", "e2m3 less longer"}
+    assert rows["reference"].scores.groups == 5
+    assert list(rows["e2m3 qat"].iou) == [(0, 0), (1, 0)] and len(rows["longer"].iou) == 6
+    assert [row.control for row in answer.rows] == [None, "reference", "reference", "longer", "longer"]
+    assert rows["reference"].comparison is None and "iou" in rows["e2m3 qat"].comparison.differences
 
 
 def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
     command = ["study", str(study_file), "-o"]
     done = CliRunner().invoke(app, [*command, str(tmp_path / "whole")])
     assert done.exit_code == 0, done.output
-    assert "e2m3 less longer: IoU" in done.stdout
+    assert "e2m3 qat: IoU" in done.stdout and "  less longer: " in done.stdout
 
     class KilledError(Exception):
         pass
@@ -126,26 +140,54 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
         run(
             load_toml(study_file, FoldStudy),
             tmp_path / "torn",
-            lambda name: kill if name.endswith("fold_1/e2m3") else lambda done: None,
+            lambda name: kill if name.endswith("fold_1/seed_0/e2m3_qat") else lambda done: None,
         )
     begun = []
     run(load_toml(study_file, FoldStudy), tmp_path / "torn", lambda name: begun.append(name) or (lambda done: None))
     assert [name.partition("/")[2] for name in begun] == [
-        *("fold_1/e2m3", "fold_2/reference", "fold_2/longer", "fold_2/e2m3")
+        *("fold_1/seed_0/e2m3_qat", "fold_0/seed_0/int6-ue2m4_qat", "fold_1/seed_0/int6-ue2m4_qat"),
+        *(f"fold_{fold}/seed_7/{network}" for network in ("reference", "longer") for fold in range(3)),
     ]
     assert CliRunner().invoke(app, [*command, str(tmp_path / "torn")]).exit_code == 0
     assert (tmp_path / "torn/tiles.csv").read_text() == (tmp_path / "whole/tiles.csv").read_text()
     result = json.loads((tmp_path / "whole/result.json").read_text())
     with (tmp_path / "whole/tiles.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["network"] == "e2m3"]
+        rows = [row for row in csv.DictReader(file) if row["network"] == "e2m3 qat"]
     hit, false, missed = (
         sum(int(row[f"{kind}_px"]) for row in rows) for kind in ("true_positive", "false_positive", "false_negative")
     )
-    assert result["scores"]["e2m3"]["iou"] == pytest.approx(hit / (hit + false + missed))
+    assert result["rows"]["e2m3 qat"]["scores"]["iou"] == pytest.approx(hit / (hit + false + missed))
     assert result["provenance"]["config_sha256"]
     assert len(result["provenance"]["environments"]) == 1
-    assert len(result["recipes"]) == 1 + 3 * 3
+    assert len(result["recipes"]) == 1 + 2 * 2 * 3 + 2 * 2
     assert len(set(result["recipes"].values())) == len(result["recipes"])
+
+
+def test_a_run_that_diverges_is_told_and_averaged_into_nothing(study_file, tmp_path, monkeypatch):
+    real = folds.carry_out
+
+    def broken(recipe, folder, report, *, resume):
+        if folder.parts[-3:] == ("fold_1", "seed_0", "e2m3_qat"):
+            raise DivergedError("The loss became nan", remedy="Lower the rate")
+        return real(recipe, folder, report, resume=resume)
+
+    monkeypatch.setattr(folds, "carry_out", broken)
+    study = load_toml(study_file, FoldStudy, ["seeds=[0]"])
+    for _ in range(2):  # also when it is read again
+        row = next(r for r in run(study, tmp_path / "out", lambda name: lambda done: None).rows if r.name == "e2m3 qat")
+        assert row.diverged == ((1, 0),) and list(row.iou) == [(0, 0)] and row.scores.tiles == 2
+        assert row.comparison.differences["iou"].ci is None and row.comparison.equivalence is None
+    with pytest.raises(DivergedError, match="reference of fold 0 diverged"):
+        monkeypatch.setattr(folds, "carry_out", lambda *a, **k: broken(a[0], Path("fold_1/seed_0/e2m3_qat"), a[2], **k))
+        run(study.model_copy(update={"common": None}), tmp_path / "other", lambda name: lambda done: None)
+
+
+def test_a_fold_without_ships_is_refused(study_file, tmp_path):
+    masks = load_toml(study_file, FoldStudy).tiles[0].masks
+    kept = [line if number < 3 else line.split(",")[0] + ",,96,96" for number, line in enumerate(masks.open())]
+    masks.write_text("\n".join(line.strip() for line in kept) + "\n")
+    with pytest.raises(ConfigError, match=r"Fold \d holds no ship"):
+        run(load_toml(study_file, FoldStudy), tmp_path / "out", lambda name: lambda done: None)
 
 
 def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
@@ -184,8 +226,8 @@ def test_tiles_of_one_name_are_refused(study_file, tmp_path):
 
 
 def test_the_study_of_the_project_is_one(repository):
-    study = load_toml(repository / "pipelines" / "study_folds.toml", FoldStudy)
-    for part in (study.common, study.reference, *study.variant):
+    study = load_toml(repository / "pipelines" / "study_formats.toml", FoldStudy)
+    for part in (study.common, study.reference, *study.variants):
         load_toml(repository / part.recipe, Recipe, part.set)
     assert shared_water(repository / study.shared_water)
 
