@@ -41,11 +41,11 @@ class FormatError(TaranError, ValueError):
 
 
 class GraphError(TaranError, ValueError):
-    """An integer program that is not well formed, or not exact where it must be."""
+    """A program that is not well formed, or not exact where it must be."""
 
 
 class LoweringError(TaranError, ValueError):
-    """A network that has no exact integer program; says which layer and why."""
+    """A network that has no program, or no exact one of integers; says which layer and why."""
 
 
 class ContractError(TaranError, ValueError):

@@ -4,8 +4,9 @@ The folder holds
 
 ===================== ==========================================================================
 model.toml            name, version, task, version of this file format, input contract, output
-flight.safetensors    the integer program that flies (`taran_eo.graph`)
-golden.npz            ``pixels`` uint8[n, bands, rows, cols] and the ``logits`` that they must give
+flight.safetensors    the program that flies (`taran_eo.graph`): of integers, or of float32
+golden.npz            ``pixels`` uint8[n, bands, rows, cols] and the ``logits`` that they must give: a program
+                      of integers bit for bit, one of float32 within `taran_eo.graph.tolerance`
 CARD.md               data, measured scores, known failures
 weights.safetensors   the float master; not needed to run, and may be left out on board
 SHA256SUMS            a line for each of these, as ``sha256sum -c`` reads it
@@ -62,12 +63,12 @@ class Runs(Protocol):
 
 @dataclass(frozen=True)
 class Finding:
-    """A golden tile on which an engine differs from the model's golden logits.
+    """A golden tile on which an engine differs from the model's golden logits by more than the graph's tolerance.
 
     Attributes:
         engine: Name of the engine.
         tile: Index of the golden tile.
-        differing: Logits that differ.
+        differing: Logits that differ by more.
         logits: Logits compared.
         largest: Largest absolute difference.
     """
@@ -113,7 +114,7 @@ class Model:
         name: Name of the model.
         version: Version of the model.
         task: What it is for, in words.
-        graph: The integer program.
+        graph: The program.
         contract: What pixels it takes.
         classes: Names of the labels, in order.
         threshold: Probability from which a pixel is a ship.
@@ -216,7 +217,7 @@ def save(
         name: Name of the model, of letters, digits, dots, dashes and underscores.
         version: Version of the model.
         task: What it is for, in words.
-        graph: The integer program.
+        graph: The program.
         contract: What pixels it takes.
         classes: Names of the labels, in order.
         threshold: Probability from which a pixel is a ship, between 0 and 1.
@@ -277,7 +278,7 @@ def save(
 
 
 def replay(model: Model, engine: Runs) -> list[Finding]:
-    """Run the golden tiles on an engine; what does not come out bit for bit is a finding.
+    """Run the golden tiles on an engine; what does not come out bit for bit, or in float32 nearly so, is a finding.
 
     Raises:
         ModelError: The model's golden vectors cannot be read.
@@ -289,8 +290,8 @@ def replay(model: Model, engine: Runs) -> list[Finding]:
             findings.append(Finding(engine.name, tile, expected.size, expected.size, int(np.abs(expected).max())))
             continue
         gap = np.abs(logits.astype(np.int64) - expected)
-        if gap.any():
-            findings.append(Finding(engine.name, tile, int(np.count_nonzero(gap)), gap.size, int(gap.max())))
+        if differing := int(np.count_nonzero(gap > graphs.tolerance(model.graph, expected))):
+            findings.append(Finding(engine.name, tile, differing, gap.size, int(gap.max())))
     return findings
 
 

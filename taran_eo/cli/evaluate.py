@@ -31,7 +31,7 @@ def command(
     import numpy as np
 
     from taran_eo.engines import open_engine
-    from taran_eo.evaluation import evaluate
+    from taran_eo.evaluation import answers, evaluate
     from taran_eo.imagery import read_labels
     from taran_eo.metrics import aggregate
     from taran_eo.model import Model
@@ -44,7 +44,7 @@ def command(
     runner = open_engine(engine, graph, threads=cores())
     labelled = read_labels(images, masks)
     warnings: list[str] = []
-    tiles = evaluate(
+    found = answers(
         labelled,
         lambda pixels: runner.run(pixels)[0] >= decision.threshold,
         opened.contract,
@@ -52,10 +52,11 @@ def command(
         alignment=graph.alignment,
         bands=parse_bands(bands),
         gsd_m=gsd,
-        progress=(lambda done: typer.echo(f"\r{done} of {len(labelled)}", nl=False, err=True))
-        if on_terminal()
-        else None,
         warn=warnings.append,
+    )
+    tiles = evaluate(
+        found,
+        (lambda done: typer.echo(f"\r{done} of {len(labelled)}", nl=False, err=True)) if on_terminal() else None,
     )
     scores = aggregate(tiles, rng=np.random.default_rng(seed)).to_dict()
     if on_terminal():

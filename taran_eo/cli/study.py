@@ -15,22 +15,30 @@ def command(
     ],
     output: RunFolder = None,
     changes: Changes = None,
+    only_tell: Annotated[
+        bool, typer.Option("--tell", help="Train nothing; write the tables of what is there so far.")
+    ] = False,
 ) -> None:
     """Cross-validate: each labelled tile is scored by networks that were trained without it.
 
-    Killed and called again, it goes on where it was. Leaves every run, result.json and tiles.csv in its folder.
+    Killed and called again, it goes on where it was. Leaves every run and the scores of each tile in its folder, and
+    tables (JSON, CSV, Markdown) and plots where the study says.
     """
     from taran_eo.config import load_toml
 
     need_torch()
     from taran_eo.studies.folds import FoldStudy, run, save
+    from taran_eo.studies.tables import write
 
     study = load_toml(file, FoldStudy, changes or ())
     folder = Path("runs") / study.name if output is None else output
     with watch() as begun:
-        answer = run(study, folder, begun)
-    save(answer, study, folder)
+        answer = run(study, folder, begun, train=not only_tell)
+    prefix = folder / "result" if study.results is None else study.results
+    save(answer, study, folder, prefix.with_suffix(".json"))
+    write(answer, study, prefix)
     for row in answer.rows:
-        tell(f"{row.name}: IoU {'diverged' if row.scores is None else row.scores.iou}")
+        if row.scores is not None or row.diverged:
+            tell(f"{row.name}: IoU {'diverged' if row.scores is None else row.scores.iou}")
         if row.comparison is not None:
             tell(f"  less {row.control}: {row.comparison.differences['iou']}")

@@ -1,4 +1,4 @@
-"""``taran-eo train``: a recipe in; weights, scores and, for a quantized recipe, a model folder out."""
+"""``taran-eo train``: a recipe in; weights, scores and, where it asks for one, a model folder out."""
 
 import json
 from pathlib import Path
@@ -51,15 +51,17 @@ def command(
     result_file.write_text(json.dumps(result, indent=1) + "\n")
     for name, score in scores.items():
         typer.echo(f"{name}: IoU {score.iou}")
-    if trained.graph is not None and recipe.start is not None and recipe.publication is not None:
+    if recipe.publication is not None and trained.graph is not None:
         from safetensors.numpy import load_file
 
         from taran_eo.studies.publish import publish
 
+        # What was quantized is in the graph; the master is what it began with.
+        began = None if recipe.quantization is None else recipe.start
         model = publish(
             recipe.publication.folder,
             trained.graph,
-            load_file(recipe.start),
+            trained.weights() if began is None else load_file(began),
             version=recipe.publication.version,
             golden_seed=recipe.publication.golden,
             scores=scores,
@@ -77,6 +79,6 @@ def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores]":
     from taran_eo.studies.folds import score
 
     return {
-        held.name: aggregate(score(trained, read_labels(held.images, held.masks)), rng=np.random.default_rng(0))
+        held.name: aggregate(score(trained, read_labels(held.images, held.masks))[0], rng=np.random.default_rng(0))
         for held in recipe.held_out
     }

@@ -1,6 +1,7 @@
 """Engines: different machines for the same integers.
 
-Each runs a `Graph` on a tile and gives the logits of the reference interpreter, bit for bit.
+Each runs a `Graph` on a tile and gives the logits of the reference interpreter, bit for bit; those of a graph with
+float32 in it within `taran_eo.graph.tolerance`.
 """
 
 from typing import Literal, assert_never

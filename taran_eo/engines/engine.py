@@ -1,4 +1,4 @@
-"""What an engine is: something that runs a graph on tiles, bit for bit as the reference does."""
+"""What an engine is: something that runs a graph on tiles as the reference does."""
 
 from typing import Protocol
 
@@ -21,7 +21,8 @@ class Engine(Protocol):
             pixels: ``uint8[bands, rows, cols]``, rows and cols multiples of the graph's alignment.
 
         Returns:
-            ``int32[classes, rows, cols]``, equal to ``graph.run`` in every bit.
+            ``int32[classes, rows, cols]``, equal to ``graph.run`` in every bit where the graph is `exact`, and no
+            farther from it than its `tolerance` otherwise.
 
         Raises:
             GraphError: The tile does not fit the graph.

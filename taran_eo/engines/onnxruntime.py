@@ -1,4 +1,4 @@
-"""ONNX Runtime as an engine, on the exact program of `taran_eo.export`."""
+"""ONNX Runtime as an engine, on the program of `taran_eo.export`."""
 
 import os
 

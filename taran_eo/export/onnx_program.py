@@ -10,6 +10,8 @@ Integer images travel in floating point, where every operation on them is exact:
 * ``Round`` rounds to nearest even, and with the step of the value's binade divided out before and multiplied back
   after, it is the requantization of `taran_eo.graph.requantize`.
 
+A float32 convolution is written as it is, and no more exact than the sums of who runs it.
+
 Integer operators would say the same more plainly, but ONNX Runtime's ConvInteger takes 23 times as long as its
 QLinearConv, and the float32 convolution three times.
 """
@@ -22,7 +24,18 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from taran_eo.formats import integer_image
-from taran_eo.graph import Concat, Conv, Graph, MaxPool, Upsample, grid_mantissa, worst_accumulator
+from taran_eo.graph import (
+    FLOAT32,
+    Concat,
+    Conv,
+    FloatConv,
+    Graph,
+    MaxPool,
+    Tensor,
+    Upsample,
+    grid_mantissa,
+    worst_accumulator,
+)
 
 OPSET = 21
 IR_VERSION = 10
@@ -40,7 +53,8 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
 
     Returns:
         A model whose input and output are called as in the graph, ``uint8[1, bands, rows, cols]`` and
-        ``int32[1, classes, rows, cols]``, and which is equal to the reference interpreter in every bit.
+        ``int32[1, classes, rows, cols]``, and which is equal to the reference interpreter in every bit where the
+        graph is `exact`.
     """
     program = _Program()
     values = {graph.input: program.node("Cast", [graph.input], to=TensorProto.FLOAT)}
@@ -48,6 +62,8 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
         match op:
             case Conv():
                 values[op.target] = _convolution(program, graph, op, values[op.source])
+            case FloatConv():
+                values[op.target] = _float_convolution(program, op, values[op.source], graph.tensors[op.target])
             case MaxPool():
                 values[op.target] = program.node("MaxPool", [values[op.source]], kernel_shape=[2, 2], strides=[2, 2])
             case Upsample():
@@ -95,7 +111,8 @@ class _Program:
 
 
 def _convolution(program: _Program, graph: Graph, op: Conv, source: str) -> str:
-    reach = worst_accumulator(op, graph.tensors[op.source])
+    before, target = graph.tensors[op.source], graph.tensors[op.target]
+    reach = worst_accumulator(op, before)
     plain = op.requantize is None or bool((op.requantize.multipliers == 1).all())
     scale = np.ones(len(op.bias))
     if op.requantize is not None:
@@ -106,9 +123,9 @@ def _convolution(program: _Program, graph: Graph, op: Conv, source: str) -> str:
         weights = program.constant((op.weights * column).astype(np.float32))
         bias = program.constant((op.bias * scale).astype(np.float32))
         steps = _conv_node(program, op, [source, weights, bias])
-        return steps if op.requantize is None else _round_to_grid(program, graph, op, steps, np.float32)
+        return steps if op.requantize is None else _round_to_grid(program, target, steps, np.float32)
     total: str | None = None
-    for power, digits in _digits(op, integer_image(graph.tensors[op.source].format).magnitude):
+    for power, digits in _digits(op, integer_image(before.integer_format).magnitude):
         partial = _conv_node(program, op, [source, program.constant(digits.astype(np.float32))])
         wide = program.node("Cast", [partial], to=TensorProto.DOUBLE)
         if power:
@@ -119,11 +136,24 @@ def _convolution(program: _Program, graph: Graph, op: Conv, source: str) -> str:
     if op.requantize is None:
         return biased
     steps = program.node("Mul", [biased, program.constant(scale.reshape(1, -1, 1, 1))])
-    rounded = _round_to_grid(program, graph, op, steps, np.float64)
+    rounded = _round_to_grid(program, target, steps, np.float64)
     return program.node("Cast", [rounded], to=TensorProto.FLOAT)
 
 
-def _conv_node(program: _Program, op: Conv, inputs: list[str]) -> str:
+def _float_convolution(program: _Program, op: FloatConv, source: str, target: Tensor) -> str:
+    reals = _conv_node(program, op, [source, program.constant(op.weights), program.constant(op.bias)])
+    if op.relu:
+        reals = program.node("Relu", [reals])
+    if target.format == FLOAT32:
+        return reals
+    # In float64 a unit of the logits is never lost, and neither is the largest int32, at which they saturate.
+    wide = program.node("Cast", [reals], to=TensorProto.DOUBLE)
+    return _round_to_grid(
+        program, target, program.node("Div", [wide, program.constant(np.array(target.step))]), np.float64
+    )
+
+
+def _conv_node(program: _Program, op: Conv | FloatConv, inputs: list[str]) -> str:
     margin = op.kernel // 2
     return program.node("Conv", inputs, kernel_shape=[op.kernel] * 2, pads=[margin] * 4)
 
@@ -145,11 +175,10 @@ def _digits(op: Conv, largest_input: int) -> list[tuple[int, NDArray[np.int64]]]
     raise AssertionError("int32 accumulators always split into single bits")
 
 
-def _round_to_grid(program: _Program, graph: Graph, op: Conv, steps: str, real: Real) -> str:
+def _round_to_grid(program: _Program, target: Tensor, steps: str, real: Real) -> str:
     """Round values in steps of the target to its grid, and saturate."""
-    target = graph.tensors[op.target].format
-    image = integer_image(target)
-    mantissa = grid_mantissa(target)
+    image = integer_image(target.integer_format)
+    mantissa = grid_mantissa(target.integer_format)
 
     def constant(value: float) -> str:
         return program.constant(np.array(value, dtype=real))

@@ -1,19 +1,22 @@
-"""The narrow waist: a network frozen into one integer program.
+"""The narrow waist: a network frozen into one program.
 
 `Graph` is a list of operations on integer images, `run` the reference interpreter, `save` and `load` its file,
-`plan` its memory, and `requantize` the one rounding that every engine reproduces.
+`plan` its memory, and `requantize` the one rounding that every engine reproduces. A network that was not quantized is
+the same list with `FloatConv` in it; then `exact` is False, and engines differ by the `tolerance`.
 """
 
 from taran_eo.graph.graph import Graph, worst_accumulator
-from taran_eo.graph.ops import Concat, Conv, MaxPool, Op, Requantize, Tensor, Upsample, sources_of
+from taran_eo.graph.ops import FLOAT32, Concat, Conv, FloatConv, MaxPool, Op, Requantize, Tensor, Upsample, sources_of
 from taran_eo.graph.plan import MemoryPlan, Slot, plan
-from taran_eo.graph.reference import check_tile, run
+from taran_eo.graph.reference import check_tile, run, tolerance
 from taran_eo.graph.requantize import grid_mantissa, requantize
 from taran_eo.graph.storage import load, save
 
 __all__ = [
+    "FLOAT32",
     "Concat",
     "Conv",
+    "FloatConv",
     "Graph",
     "MaxPool",
     "MemoryPlan",
@@ -30,5 +33,6 @@ __all__ = [
     "run",
     "save",
     "sources_of",
+    "tolerance",
     "worst_accumulator",
 ]

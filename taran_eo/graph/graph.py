@@ -1,4 +1,4 @@
-"""The narrow waist: one frozen integer program, checked when it is made and trusted from then on."""
+"""The narrow waist: one frozen program, checked when it is made and trusted from then on."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +8,7 @@ import numpy as np
 
 from taran_eo.errors import GraphError
 from taran_eo.formats import Integer, MiniFloat, from_image, integer_image
-from taran_eo.graph.ops import Concat, Conv, MaxPool, Op, Tensor, Upsample, sources_of
+from taran_eo.graph.ops import FLOAT32, Concat, Conv, FloatConv, MaxPool, Op, Tensor, Upsample, sources_of
 from taran_eo.graph.program import Arrays, digest_of, to_program
 from taran_eo.graph.requantize import EXACT_BITS, LARGEST_SHIFT, MULTIPLIER_BITS
 
@@ -17,9 +17,10 @@ INT32 = 2**31 - 1
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A straight list of integer operations in static single assignment.
+    """A straight list of operations in static single assignment.
 
     Raw integer pixels go in, int32 logits come out, and every tensor between has a concrete number format.
+    It is exact in integers unless it holds a `FloatConv`.
     It says nothing of a tile's size: any rows and columns that are multiples of `alignment` will do.
 
     Attributes:
@@ -66,6 +67,11 @@ class Graph:
         return digest_of(*self.program())
 
     @property
+    def exact(self) -> bool:
+        """Whether every engine gives the same logits, bit for bit: there is no float32 in it."""
+        return not any(isinstance(op, FloatConv) for op in self.ops)
+
+    @property
     def bands(self) -> int:
         """Channels of the pixels."""
         return self.tensors[self.input].channels
@@ -96,7 +102,7 @@ class Graph:
         for op in reversed(self.ops):
             low, high = needed[op.target]
             match op:
-                case Conv():
+                case Conv() | FloatConv():
                     low, high = low - op.kernel // 2, high + op.kernel // 2
                 case MaxPool():
                     low, high = 2 * low, 2 * high + 1
@@ -125,8 +131,8 @@ class Graph:
     @property
     def activation_formats(self) -> tuple[str, ...]:
         """Names of the formats between convolutions, sorted."""
-        rounded = (op for op in self._convolutions if op.requantize is not None)
-        return tuple(sorted({str(self.tensors[op.target].format) for op in rounded}))
+        between = (op.target for op in self._convolutions if op.target != self.output)
+        return tuple(sorted({str(self.tensors[target].format) for target in between}))
 
     @property
     def parameters(self) -> int:
@@ -141,13 +147,13 @@ class Graph:
         )
 
     @property
-    def _convolutions(self) -> tuple[Conv, ...]:
-        return tuple(op for op in self.ops if isinstance(op, Conv))
+    def _convolutions(self) -> tuple[Conv | FloatConv, ...]:
+        return tuple(op for op in self.ops if isinstance(op, Conv | FloatConv))
 
 
 def worst_accumulator(op: Conv, source: Tensor) -> int:
     """The largest magnitude that an accumulator of this convolution can reach, whatever the input."""
-    image = integer_image(source.format)
+    image = integer_image(source.integer_format)
     per_channel = np.abs(op.weights.astype(np.int64)).reshape(len(op.weights), -1).sum(axis=1)
     reached = per_channel * image.magnitude + np.abs(op.bias.astype(np.int64))
     return int(reached.max())
@@ -157,7 +163,11 @@ def _check(op: Op, sources: list[Tensor], target: Tensor) -> None:
     source = sources[0]
     match op:
         case Conv():
-            _check_conv(op, source, target)
+            _check_shapes(op, source, target)
+            _check_integers(op, source, target)
+        case FloatConv():
+            _check_shapes(op, source, target)
+            _check_floats(op, source, target)
         case MaxPool() | Upsample():
             level = source.level + (1 if isinstance(op, MaxPool) else -1)
             if target != Tensor(target.name, source.channels, level, source.format, source.scaling):
@@ -171,12 +181,24 @@ def _check(op: Op, sources: list[Tensor], target: Tensor) -> None:
             assert_never(op)
 
 
-def _check_conv(op: Conv, source: Tensor, target: Tensor) -> None:
+def _check_shapes(op: Conv | FloatConv, source: Tensor, target: Tensor) -> None:
     shape = (target.channels, source.channels, op.kernel, op.kernel)
     if op.weights.shape != shape or op.kernel % 2 == 0 or op.bias.shape != (target.channels,):
         raise _fault(op, f"has weights {op.weights.shape} and bias {op.bias.shape}, not {shape} with an odd kernel")
     if source.level != target.level:
         raise _fault(op, "changes the size of its input")
+
+
+def _check_floats(op: FloatConv, source: Tensor, target: Tensor) -> None:
+    if any(each.dtype != np.float32 or not np.isfinite(each).all() for each in (op.weights, op.bias)):
+        raise _fault(op, "has weights or biases that are no finite float32 numbers")
+    if source.step != 1:
+        raise _fault(op, f"reads numbers in steps of {source.step:g}; such a scale belongs into its weights")
+    if (target.format, target.step) != (FLOAT32, 1) and target.format != Integer(32):
+        raise _fault(op, f"makes {target.format} in steps of {target.step:g}, and not float32 of scale 1 or int32")
+
+
+def _check_integers(op: Conv, source: Tensor, target: Tensor) -> None:
     from_image(op.weights, op.weight_format)  # raises where a weight is no value of its format
     worst = worst_accumulator(op, source)
     if worst > INT32:
@@ -194,8 +216,9 @@ def _check_conv(op: Conv, source: Tensor, target: Tensor) -> None:
         raise _fault(op, f"has shifts outside 0 to {LARGEST_SHIFT}")
     if worst * int(multipliers.max()) >= 1 << EXACT_BITS:
         raise _fault(op, f"can reach {worst} times {multipliers.max()}, beyond 2**{EXACT_BITS}")
-    if isinstance(target.format, MiniFloat) and not (target.format.mantissa_bits and target.format.subnormals):
-        raise _fault(op, f"rounds to {target.format}; the integer rule needs subnormals and a mantissa bit")
+    fmt = target.integer_format
+    if isinstance(fmt, MiniFloat) and not (fmt.mantissa_bits and fmt.subnormals):
+        raise _fault(op, f"rounds to {fmt}; the integer rule needs subnormals and a mantissa bit")
 
 
 def _fault(op: Op, what: str) -> GraphError:

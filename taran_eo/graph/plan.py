@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from taran_eo.formats import integer_image
 from taran_eo.graph.graph import Graph
-from taran_eo.graph.ops import Conv, sources_of
+from taran_eo.graph.ops import Conv, FloatConv, sources_of
 
 ALIGNMENT_BYTES = 64
 """A cache line; also enough for any vector load."""
@@ -54,12 +53,12 @@ def plan(graph: Graph, rows: int, cols: int) -> MemoryPlan:
             if overlaps_in_time and other.offset < offset + size and offset < other.offset + other.size:
                 offset = other.offset + other.size
         slots[name] = Slot(offset, size, first, last)
-    weights = sum(op.weights.nbytes + op.bias.nbytes for op in graph.ops if isinstance(op, Conv))
+    weights = sum(op.weights.nbytes + op.bias.nbytes for op in graph.ops if isinstance(op, Conv | FloatConv))
     return MemoryPlan(slots, max(slot.offset + slot.size for slot in slots.values()), weights)
 
 
 def _bytes(graph: Graph, name: str, rows: int, cols: int) -> int:
     tensor = graph.tensors[name]
-    lane = 4 if name == graph.output else integer_image(tensor.format).lane.itemsize
+    lane = 4 if name == graph.output else tensor.lane.itemsize
     size = tensor.channels * (rows >> tensor.level) * (cols >> tensor.level) * lane
     return -(-size // ALIGNMENT_BYTES) * ALIGNMENT_BYTES

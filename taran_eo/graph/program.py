@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, assert_never
 
 import numpy as np
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from taran_eo.errors import CorruptDataError
 from taran_eo.formats import Scaling, parse_format
-from taran_eo.graph.ops import Concat, Conv, MaxPool, Op, Requantize, Tensor, Upsample
+from taran_eo.graph.ops import FLOAT32, Concat, Conv, FloatConv, MaxPool, Op, Requantize, Tensor, Upsample
 
-VERSION = 1
+VERSION, FLOAT_VERSION = 1, 2
+"""A program with float32 is of version 2, so that those who know integers only refuse it as newer than they are."""
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -27,12 +28,12 @@ def digest_of(program: str, arrays: Arrays) -> str:
     return total.hexdigest()
 
 
-def to_program(name: str, tensors: Iterable[Tensor], ops: Iterable[Op], ends: tuple[str, str]) -> tuple[str, Arrays]:
+def to_program(name: str, tensors: Iterable[Tensor], ops: Sequence[Op], ends: tuple[str, str]) -> tuple[str, Arrays]:
     """Write tensors and operations as canonical JSON and named arrays; `ends` are input and output."""
     arrays: Arrays = {}
     steps = [_op_to_json(op, arrays) for op in ops]
     program = {
-        "version": VERSION,
+        "version": FLOAT_VERSION if any(isinstance(op, FloatConv) for op in ops) else VERSION,
         "name": name,
         "input": ends[0],
         "output": ends[1],
@@ -60,6 +61,9 @@ def _op_to_json(op: Op, arrays: Arrays) -> dict[str, Any]:
                 arrays[f"{op.target}.multipliers"] = op.requantize.multipliers
                 arrays[f"{op.target}.shifts"] = op.requantize.shifts
             return {"op": "conv", "source": op.source, "target": op.target, "weights": str(op.weight_format)}
+        case FloatConv():
+            arrays[f"{op.target}.weights"], arrays[f"{op.target}.bias"] = op.weights, op.bias
+            return {"op": "float_conv", "source": op.source, "target": op.target, "relu": op.relu}
         case MaxPool():
             return {"op": "max_pool", "source": op.source, "target": op.target}
         case Upsample():
@@ -78,9 +82,9 @@ def from_program(text: str, arrays: Arrays) -> tuple[str, dict[str, Tensor], tup
         KeyError, TypeError, ValueError: It makes no sense.
     """
     program = json.loads(text)
-    if program["version"] != VERSION:
+    if program["version"] not in (VERSION, FLOAT_VERSION):
         raise CorruptDataError(
-            f"The graph is of version {program['version']}, this program reads version {VERSION}",
+            f"The graph is of version {program['version']}, this program reads {VERSION} and {FLOAT_VERSION}",
             remedy="Use the version of taran_eo that wrote it, or lower the model again",
         )
     tensors = {
@@ -88,7 +92,7 @@ def from_program(text: str, arrays: Arrays) -> tuple[str, dict[str, Tensor], tup
             entry["name"],
             int(entry["channels"]),
             int(entry["level"]),
-            parse_format(entry["format"]),
+            FLOAT32 if entry["format"] == str(FLOAT32) else parse_format(entry["format"]),
             Scaling((float.fromhex(entry["scale"]),)),
         )
         for entry in program["tensors"]
@@ -105,6 +109,9 @@ def _op_from_json(entry: dict[str, Any], arrays: Arrays) -> Op:
             how = Requantize(arrays[f"{target}.multipliers"], arrays[f"{target}.shifts"]) if scaled else None
             weights, bias = arrays[f"{target}.weights"], arrays[f"{target}.bias"]
             return Conv(entry["source"], target, weights, parse_format(entry["weights"]), bias, how)
+        case "float_conv":
+            weights, bias = arrays[f"{target}.weights"], arrays[f"{target}.bias"]
+            return FloatConv(entry["source"], target, weights, bias, bool(entry["relu"]))
         case "max_pool":
             return MaxPool(entry["source"], target)
         case "upsample":

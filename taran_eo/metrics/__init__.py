@@ -33,7 +33,9 @@ from taran_eo.metrics.tile import (
     KAGGLE_IOU_PERCENT,
     LENGTH_BIN_NAMES,
     LENGTH_BINS_M,
+    TileCurve,
     TileScore,
+    curve_tile,
     score_tile,
 )
 
@@ -46,8 +48,10 @@ __all__ = [
     "Comparison",
     "Interval",
     "Scores",
+    "TileCurve",
     "TileScore",
     "aggregate",
     "compare",
+    "curve_tile",
     "score_tile",
 ]

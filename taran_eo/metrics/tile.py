@@ -1,6 +1,6 @@
 """One tile boiled down to integers: pixels, pairs of true and predicted ships, area."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ Bools = NDArray[np.bool_]
 
 KAGGLE_IOU_PERCENT = tuple(range(50, 100, 5))
 FOUND_IOU_PERCENT = 10
+LARGE_PX = 100
+LARGE_IOU_PERCENT = 30
 LENGTH_BINS_M = (30.0, 60.0, 120.0)
 """Limits between the size bins: a ship of just 30 m is in the second."""
 LENGTH_BIN_NAMES = ("under_30", "30_to_60", "60_to_120", "over_120")
@@ -78,27 +80,14 @@ def score_tile(
     """
     seen = np.ones(predicted.shape, np.bool_) if valid is None else valid
     _check_place((Window(0, 0, *predicted.shape), seen), predicted)
+    ships = _seen_ships(truths, seen)
     answer = predicted & seen
-    labels, components = label_components(answer)
-    areas_px = np.bincount(labels[answer], minlength=components + 1)
+    components, partners = _compare(ships, answer)
     truth = np.zeros_like(answer)
-    bins: list[int] = []
-    # (true ship, component, intersection, union) of every pair that touches
-    pairs: list[tuple[int, int, int, int]] = []
-    for window, ship in truths:
-        _check_place((window, ship), predicted)
-        part = ship & seen[window.slices]
-        area_px = int(np.count_nonzero(part))
-        if area_px == 0:
-            continue
+    for window, part in ships:
         truth[window.slices] |= part
-        touched, overlaps_px = np.unique(labels[window.slices][part & answer[window.slices]], return_counts=True)
-        pairs += [
-            (len(bins), other, same, int(area_px + areas_px[other] - same))
-            for other, same in zip(touched.tolist(), overlaps_px.tolist(), strict=True)
-        ]
-        bins.append(int(np.searchsorted(LENGTH_BINS_M, oriented_length_px(ship) * gsd_m, side="right")))
-    partners = _match(pairs)
+    lengths_m = [oriented_length_px(part) * gsd_m for _, part in ships]
+    bins = [int(np.searchsorted(LENGTH_BINS_M, length, side="right")) for length in lengths_m]
     found = [bins[ship] for ship, _, same, union in partners if 100 * same >= FOUND_IOU_PERCENT * union]
     same_px = int(np.count_nonzero(answer & truth))
     return TileScore(
@@ -112,6 +101,72 @@ def score_tile(
         hits=tuple(sum(100 * same > t * union for _, _, same, union in partners) for t in KAGGLE_IOU_PERCENT),
         group=group,
     )
+
+
+@dataclass(frozen=True)
+class TileCurve:
+    """What one tile adds to the curve of found ships against false alarms, for each of several thresholds.
+
+    Attributes:
+        ships: True ships of more than `LARGE_PX` pixels.
+        found: Those of them whose partner has an IoU above `LARGE_IOU_PERCENT`, by threshold.
+        false_alarms: Components without such a partner, true ships of any size counted as partners, by threshold.
+        area_m2: Valid area.
+    """
+
+    ships: int
+    found: tuple[int, ...]
+    false_alarms: tuple[int, ...]
+    area_m2: int
+
+
+def curve_tile(
+    truths: Iterable[Part], logits: NDArray[np.float32], valid: Bools, thresholds: Sequence[float], *, gsd_m: float
+) -> TileCurve:
+    """Compare logits with the true ships of a tile at several thresholds.
+
+    Args:
+        truths: As for `score_tile`.
+        logits: float32[rows, cols].
+        valid: bool[rows, cols].
+        thresholds: Logits from which a pixel is called ship.
+        gsd_m: Ground sampling distance in metres a pixel.
+    """
+    ships = _seen_ships(truths, valid)
+    large = {place for place, (_, part) in enumerate(ships) if np.count_nonzero(part) > LARGE_PX}
+    found, false_alarms = [], []
+    for threshold in thresholds:
+        components, partners = _compare(ships, (logits >= threshold) & valid)
+        good = [ship for ship, _, same, union in partners if 100 * same > LARGE_IOU_PERCENT * union]
+        found.append(len(large.intersection(good)))
+        false_alarms.append(components - len(good))
+    return TileCurve(len(large), tuple(found), tuple(false_alarms), round(np.count_nonzero(valid) * gsd_m**2))
+
+
+def _seen_ships(truths: Iterable[Part], seen: Bools) -> list[Part]:
+    """The valid parts of the true ships that have one."""
+    ships = []
+    for window, ship in truths:
+        _check_place((window, ship), seen)
+        part = ship & seen[window.slices]
+        if part.any():
+            ships.append((window, part))
+    return ships
+
+
+def _compare(ships: Sequence[Part], answer: Bools) -> tuple[int, list[tuple[int, int, int, int]]]:
+    """Components of an answer, and its one-to-one pairs: true ship, component, intersection, union."""
+    labels, components = label_components(answer)
+    areas_px = np.bincount(labels[answer], minlength=components + 1)
+    pairs = []
+    for place, (window, part) in enumerate(ships):
+        area_px = int(np.count_nonzero(part))
+        touched, overlaps_px = np.unique(labels[window.slices][part & answer[window.slices]], return_counts=True)
+        pairs += [
+            (place, other, same, int(area_px + areas_px[other] - same))
+            for other, same in zip(touched.tolist(), overlaps_px.tolist(), strict=True)
+        ]
+    return components, _match(pairs)
 
 
 def _check_place(part: Part, predicted: Bools) -> None:

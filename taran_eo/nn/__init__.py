@@ -1,1 +1,61 @@
-"""Networks in torch: Thin U-Net, fake quantization that is exact in its formats, and lowering to the integer graph."""
+"""Minifloats and integers in torch: fake quantization, whole quantized networks, and their lowering to the graph.
+
+Needs the extra ``train``. Three things are here for use by themselves:
+
+* `fake_quantize` rounds a tensor to a scaled format of `taran_eo.formats`, in every bit as defined there, and lets the
+  gradient through; the scale may be a number, a tensor that broadcasts, or a parameter that learns.
+  `fake_quantize_blocks` does so in blocks (MXFP4, MXFP6, MXINT8), `round_to` without a gradient. `compile_kernels`
+  once at the start makes them as fast as a copy and changes no result.
+* `quantize` makes a `QuantizedNetwork` of any trained network of convolutions, ReLU, 2x2 max pooling, nearest
+  upsampling and concatenation, as a `Quantization` says; `calibrate` sets the scales of its activations. It trains like
+  any other network, and `lower` freezes it into an integer program (`taran_eo.graph`) with the same logits.
+* `ThinUNet` is the float network of this project.
+
+Example:
+    Six bits in a network of one's own, forward and backward:
+
+    >>> import torch
+    >>> from taran_eo.formats import parse_format
+    >>> weight = torch.tensor([0.3, -0.71, 40.0], requires_grad=True)
+    >>> rounded = fake_quantize(weight, parse_format("e3m2"))
+    >>> rounded
+    tensor([ 0.3125, -0.7500, 28.0000], grad_fn=<_StraightThroughBackward>)
+    >>> rounded.sum().backward()
+    >>> weight.grad  # stops where the value saturated
+    tensor([1., 1., 0.])
+
+    A whole network, with E2M3 weights and, behind each ReLU, unsigned E2M4:
+
+    >>> network = ThinUNet(ThinUNetShape(width=4, depth=1)).eval()  # trained, normally
+    >>> pixels = torch.arange(3 * 16 * 16.0).reshape(1, 3, 16, 16) % 256
+    >>> e2m3, ue2m4 = parse_format("e2m3"), parse_format("ue2m4")
+    >>> quantized = quantize(network, Quantization(e2m3, ue2m4, first_weights=e2m3, head_weights=e2m3))
+    >>> calibrate(quantized, [pixels])
+    >>> graph = lower(quantized.eval(), "tiny")
+
+    The graph, on integers alone, gives the logits of the network, exactly:
+
+    >>> from taran_eo.graph import run
+    >>> logits = run(graph, pixels[0].byte().numpy()) * graph.logit_scale
+    >>> bool((logits == quantized(pixels)[0].detach().numpy()).all())
+    True
+"""
+
+from taran_eo.nn.fake_quantize import compile_kernels, fake_quantize, fake_quantize_blocks, round_to
+from taran_eo.nn.lower import lower
+from taran_eo.nn.quantized import Quantization, QuantizedNetwork, calibrate, quantize
+from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
+
+__all__ = [
+    "Quantization",
+    "QuantizedNetwork",
+    "ThinUNet",
+    "ThinUNetShape",
+    "calibrate",
+    "compile_kernels",
+    "fake_quantize",
+    "fake_quantize_blocks",
+    "lower",
+    "quantize",
+    "round_to",
+]

@@ -1,5 +1,6 @@
-"""From a quantized torch network to the integer graph that computes the same."""
+"""From a torch network to the graph that computes the same: integers of a quantized one, float32 of any other."""
 
+from collections.abc import Callable
 from typing import assert_never
 
 import numpy as np
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 
 from taran_eo.errors import LoweringError
 from taran_eo.formats import BlockFormat, Integer, Scaling, encode, integer_image, to_image
-from taran_eo.graph import Concat, Conv, Graph, MaxPool, Op, Requantize, Tensor, Upsample
-from taran_eo.nn.program import INPUT, OUTPUT, Affine
+from taran_eo.graph import FLOAT32, Concat, Conv, FloatConv, Graph, MaxPool, Op, Requantize, Tensor, Upsample
+from taran_eo.nn.program import INPUT, OUTPUT, Affine, Program
 from taran_eo.nn.quantized import PIXELS, QuantizedConv, QuantizedNetwork
 
 LANE_BITS = 16
@@ -17,6 +18,11 @@ LANE_BITS = 16
 
 MULTIPLIER_BITS = 23
 """Significant bits that a real ratio of scales keeps."""
+
+UNSCALED = Scaling((1.0,))
+
+FLOAT_LOGITS = Scaling((2.0**-16,))
+"""The unit that float logits are told in: far below what moves a probability, and int32 holds them up to 32,768."""
 
 Reals = NDArray[np.float64]
 
@@ -38,16 +44,48 @@ def lower(network: QuantizedNetwork, name: str) -> Graph:
             the graph computes in; says which layer and by how much.
         GraphError: An accumulator could leave int32; says which.
     """
-    pixels = Tensor(INPUT, network.program.bands, 0, PIXELS, Scaling((network.program.pixel_scale,)))
-    tensors = {INPUT: pixels}
+
+    def convolution(place: int, step: Affine, source: Tensor) -> tuple[Op, Tensor]:
+        unit = network.convolutions[str(place)]
+        assert isinstance(unit, QuantizedConv)  # noqa: S101 - as it was made
+        return _convolution(unit, source, step.target)
+
+    return _assemble(network.program, name, Scaling((network.program.pixel_scale,)), convolution)
+
+
+def lower_float(program: Program, name: str) -> Graph:
+    """Freeze a float network as it is.
+
+    Args:
+        program: From `taran_eo.nn.program.read`.
+        name: Name of the graph.
+
+    Returns:
+        A graph whose logits, times its ``logit_scale``, are those of the network up to the rounding of float32 sums and
+        to the logits' unit.
+    """
+
+    def convolution(_: int, step: Affine, source: Tensor) -> tuple[Op, Tensor]:
+        scaled = step.weight * program.pixel_scale if source.format == PIXELS else step.weight
+        # Copies, as the network may be trained on.
+        weights, bias = (np.array(each.numpy(), dtype=np.float32, order="C") for each in (scaled, step.bias))
+        fmt, scaling = (FLOAT32, UNSCALED) if step.relu else (Integer(32), FLOAT_LOGITS)
+        op = FloatConv(step.source, step.target, weights, bias, step.relu)
+        return op, Tensor(step.target, len(step.bias), source.level, fmt, scaling)
+
+    return _assemble(program, name, UNSCALED, convolution)
+
+
+def _assemble(
+    program: Program, name: str, pixel_scaling: Scaling, convolution: Callable[[int, Affine, Tensor], tuple[Op, Tensor]]
+) -> Graph:
+    tensors = {INPUT: Tensor(INPUT, program.bands, 0, PIXELS, pixel_scaling)}
     ops: list[Op] = []
-    for place, step in enumerate(network.program.steps):
+    for place, step in enumerate(program.steps):
         match step:
             case Affine():
-                unit = network.convolutions[str(place)]
-                assert isinstance(unit, QuantizedConv)  # noqa: S101 - as it was made
-                conv, target = _convolution(unit, tensors[step.source], step.target)
-                ops.append(conv)
+                op, target = convolution(place, step, tensors[step.source])
+                ops.append(op)
             case MaxPool() | Upsample():
                 source = tensors[step.source]
                 ops.append(step)

@@ -1,4 +1,4 @@
-"""What a float network does, read from the network itself: the operations that the integer graph knows, in order.
+"""What a float network does, read from the network itself: the operations that the graph knows, in order.
 
 Any module is read, through ``torch.export``: Thin U-Net, those of segmentation-models-pytorch, a user's own. A
 convolution, the batch norm behind it and the ReLU behind that become one `Affine`; pooling, upsampling and
@@ -66,11 +66,17 @@ def read(network: nn.Module, bands: int = 3) -> Program:
         bands: Input bands.
 
     Raises:
-        LoweringError: It does something that the integer graph does not know, or holds a weight that is no finite
-            number; says where and what.
+        LoweringError: It does something that the graph does not know, or holds a weight that is no finite number;
+            says where and what.
     """
     example = torch.zeros(1, bands, EXAMPLE, EXAMPLE)
-    exported = torch.export.export(network, (example,), strict=False)
+    try:
+        exported = torch.export.export(network, (example,), strict=False)
+    except RuntimeError as error:
+        raise LoweringError(
+            f"{type(network).__name__} has no fixed list of operations ({type(error).__name__}: {error})",
+            remedy="Take an architecture whose path does not depend on the pixels",
+        ) from error
     return _Reader(exported, bands).run()
 
 
@@ -107,7 +113,7 @@ class _Reader:
                 continue
             kind = _kind(node)
             if kind not in kinds:
-                raise _unknown(node, f"{kind} is no operation of the integer graph")
+                raise _unknown(node, f"{kind} is no operation of the graph")
             kinds[kind](node)
         if self.names.get(str(self.logits)) != OUTPUT:
             raise LoweringError(
@@ -141,7 +147,7 @@ class _Reader:
             raise _unknown(
                 node,
                 f"a convolution of kernel {list(kernel)}, stride {_pair(stride)}, padding {_pair(padding)}, dilation "
-                f"{_pair(dilation)} and {groups} groups is none of the integer graph's, which keep the size",
+                f"{_pair(dilation)} and {groups} groups is none of the graph's, which keep the size",
             )
         folded = self.tensor(weight)
         shift = torch.zeros(len(folded)) if bias is None else self.tensor(bias)

@@ -7,12 +7,13 @@ repeated with other seeds. A study that was killed goes on where it was.
 
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +22,24 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from taran_eo.config import Settings, load_toml
 from taran_eo.engines import open_engine
 from taran_eo.errors import ConfigError, DivergedError
-from taran_eo.evaluation import Predict, evaluate
+from taran_eo.evaluation import Predict, answers
 from taran_eo.graph import Graph
 from taran_eo.imagery import LabelledImage, read_labels
-from taran_eo.metrics import Cell, Comparison, Scores, TileScore, aggregate, compare
+from taran_eo.metrics import Cell, Comparison, Scores, TileCurve, TileScore, aggregate, compare, curve_tile, score_tile
 from taran_eo.provenance import Environment, Provenance, cores, sha256_config, sha256_file
 from taran_eo.studies.publish import CONTRACT
 from taran_eo.train import WEIGHTS, Progress, Recipe, Source, Trained, carry_out
 
-COMMON, REFERENCE = "common", "reference"
+COMMON: Final = "common"
+REFERENCE: Final = "reference"
 SCORES = "tiles.json"
 """The scores of a network's held-out tiles, beside its weights: while it is missing, the part is not done."""
+
+PROBABILITIES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+"""From which a pixel is called ship, along the curve of found ships against false alarms."""
+
+THRESHOLDS = tuple(math.log(each / (1 - each)) for each in PROBABILITIES)
+"""The same as logits."""
 
 Report = Callable[[Progress], None]
 
@@ -55,11 +63,15 @@ class Extent(Part):
         control: The variant that it is compared with, so that they differ in one thing; None is the reference.
         folds: Run in so many folds only, the first ones; None is all.
         seeds: Run with so many seeds only, the first ones; None is all.
+        start: Which weights it goes on from: those of the reference, or of the common network.
+        tiles: Train on so many of the dealt tiles only, drawn once; None is all that are not held out.
     """
 
     control: str | None = None
     folds: int | None = Field(None, ge=1)
     seeds: int | None = Field(None, ge=1)
+    start: Literal["reference", "common"] = "reference"
+    tiles: int | None = Field(None, ge=1)
 
 
 class Variant(Extent):
@@ -67,9 +79,13 @@ class Variant(Extent):
 
     Attributes:
         name: What its scores are called.
+        formats: Its formats, as in a grid; None is float.
+        setting: What else it is, as in a grid.
     """
 
     name: str
+    formats: str | None = None
+    setting: str | None = None
 
 
 class Grid(Extent):
@@ -90,7 +106,13 @@ class Grid(Extent):
             weights, _, activations = formats.partition("/")
             changes = [f'quantization.weights="{weights}"']
             changes += [f'quantization.activations="{activations}"'] if activations else []
-            yield Variant(name=f"{formats} {self.setting}", set=(*self.set, *changes), **common)
+            yield Variant(
+                name=f"{formats} {self.setting}",
+                formats=formats,
+                setting=self.setting,
+                set=(*self.set, *changes),
+                **common,
+            )
 
 
 class Labelled(Settings):
@@ -117,6 +139,9 @@ class FoldStudy(Settings):
         tiles: What is dealt. A source of a recipe that reads one of these folders stands for all of them.
         shared_water: JSON with ``pairs`` of an ``image`` and an ``other`` that show the same water. Such images are in
             one fold, and whatever shares water with a held-out tile is not trained on.
+        near_shore: JSON with the ``images`` that show land, a pier or a breakwater: their ships and false alarms are
+            told apart from those of the open sea.
+        results: Where the tables and plots go, a path without an ending; None is beside the runs.
         common: The run before the folds, without any tile; None starts each fold from random weights.
         reference: The run in each fold that the variants start from and are compared with.
         variant: The variants.
@@ -130,6 +155,8 @@ class FoldStudy(Settings):
     margin: float = Field(0.003, gt=0)
     tiles: tuple[Labelled, ...]
     shared_water: Path | None = None
+    near_shore: Path | None = None
+    results: Path | None = None
     common: Part | None = None
     reference: Part
     variant: tuple[Variant, ...] = ()
@@ -145,6 +172,13 @@ class FoldStudy(Settings):
         names = [COMMON, REFERENCE, *(each.name for each in self.variants)]
         if len(set(names)) < len(names):
             raise ValueError(f"each network needs a name of its own, not {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _starts_are_there(self) -> Self:
+        for each in self.variants:
+            if each.start == COMMON and self.common is None:
+                raise ValueError(f"{each.name} starts from `common`, which the study has not")
         return self
 
     @model_validator(mode="after")
@@ -166,6 +200,7 @@ class Scored:
         seed: What was added to the seeds.
         network: Name of the variant, ``reference`` or ``common``.
         score: Its score.
+        curve: Its counts for the curve over `PROBABILITIES`.
     """
 
     image: str
@@ -173,6 +208,7 @@ class Scored:
     seed: int
     network: str
     score: TileScore
+    curve: TileCurve
 
 
 @dataclass(frozen=True)
@@ -213,6 +249,12 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class _Tile:
+    score: TileScore
+    curve: TileCurve
+
+
+@dataclass(frozen=True)
 class _Done:
     """A part of a study that was trained and scored.
 
@@ -224,19 +266,20 @@ class _Done:
 
     identity: str
     made: Provenance | None
-    tiles: Mapping[str, TileScore]
+    tiles: Mapping[str, _Tile]
 
 
 _DONE = TypeAdapter(_Done)
 
 
-def run(study: FoldStudy, folder: Path, report: Callable[[str], Report]) -> Answer:
+def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, train: bool = True) -> Answer:
     """Carry out a study, or what is left of it.
 
     Args:
         study: The study.
         folder: Where each run gets its own folder.
         report: Called with the name of each run as it begins; gives what is called after each of its steps.
+        train: Whether to carry out what is left, or only to tell what is there.
 
     Raises:
         ConfigError: A recipe or a table is missing or does not fit, or a folder holds runs of another study.
@@ -258,25 +301,31 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report]) -> Answ
 
     def carry(part: Part, network: str, fold: int | None, seed: int, start: str | None) -> None:
         place = _place(network, fold, seed)
+        held = everything if fold is None else dealt[fold]
+        hidden = _with_water(held, water)
+        if isinstance(part, Extent) and part.tiles is not None:
+            names = sorted({image.path.name for image in everything} - hidden)
+            hidden |= frozenset(np.random.default_rng(seed).permutation(names)[part.tiles :].tolist())
         recipe = load_toml(part.recipe, Recipe, part.set)
         sources = [one for source in recipe.source for one in _widened(source, study, tables)]
-        held = everything if fold is None else dealt[fold]
         changes = {
             "name": f"{study.name}/{place}",
             "seed": recipe.seed + seed,
-            "source": tuple(_without(source, _with_water(held, water)) for source in sources),
+            "source": tuple(_without(source, hidden) for source in sources),
             "start": None if start is None else folder / start / WEIGHTS,
             "held_out": (),
             "publication": None,
         }
+        if not train and not (folder / place / SCORES).exists():
+            return
         done = _part(recipe.model_copy(update=changes), folder / place, held, report)
         if done.made is None:
             diverged.setdefault(network, []).append((fold or 0, seed))
             return
         made[place] = done.made
         seen.extend(
-            Scored(name, fold, seed, network, replace(score, group=group_of[name]))
-            for name, score in done.tiles.items()
+            Scored(name, fold, seed, network, replace(tile.score, group=group_of[name]), tile.curve)
+            for name, tile in done.tiles.items()
         )
 
     if study.common is not None:
@@ -292,7 +341,8 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report]) -> Answ
         for variant in study.variants:
             if place < (variant.seeds or len(study.seeds)):
                 for fold in range(min(variant.folds or study.folds, study.folds)):
-                    carry(variant, variant.name, fold, seed, _place(REFERENCE, fold, seed))
+                    start = COMMON if variant.start == COMMON else _place(REFERENCE, fold, seed)
+                    carry(variant, variant.name, fold, seed, start)
     controls: dict[str, str | None] = {REFERENCE: None}
     if study.common is not None:
         controls[COMMON] = REFERENCE
@@ -338,8 +388,8 @@ def _cells(tiles: Sequence[Scored], network: str) -> dict[tuple[int, int], list[
     return cells
 
 
-def save(answer: Answer, study: FoldStudy, folder: Path) -> None:
-    """Write what a study found: ``result.json`` for readers and ``tiles.csv``, from which it follows."""
+def save(answer: Answer, study: FoldStudy, folder: Path, result_file: Path) -> None:
+    """Write what a study found as JSON, and in the folder of its runs ``tiles.csv``, from which it follows."""
     files = {tiles.masks for tiles in study.tiles} | ({study.shared_water} if study.shared_water else set())
     inputs = {str(path): sha256_file(path) for path in sorted(files)}
     environments: list[Environment] = []
@@ -354,7 +404,8 @@ def save(answer: Answer, study: FoldStudy, folder: Path) -> None:
         "provenance": made.to_dict(),
         "recipes": {place: part.config_sha256 for place, part in answer.made.items()},
     }
-    (folder / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+    result_file.parent.mkdir(parents=True, exist_ok=True)
+    result_file.write_text(json.dumps(result, indent=1) + "\n")
     with (folder / "tiles.csv").open("w", newline="") as file:
         table = csv.writer(file)
         for number, tile in enumerate(answer.tiles):
@@ -481,7 +532,10 @@ def _part(recipe: Recipe, folder: Path, held: Sequence[LabelledImage], report: C
             pass
         else:
             made = trained.provenance().to_dict()
-            tiles = {image.path.name: asdict(each) for image, each in zip(held, score(trained, held), strict=True)}
+            tiles = {
+                image.path.name: {"score": asdict(one), "curve": asdict(other)}
+                for image, one, other in zip(held, *score(trained, held), strict=True)
+            }
         folder.mkdir(parents=True, exist_ok=True)  # a run may diverge before it leaves anything
         unfinished = path.with_suffix(".part")
         unfinished.write_text(json.dumps({"identity": recipe.identity(), "made": made, "tiles": tiles}, indent=1))
@@ -506,18 +560,28 @@ def _read(path: Path) -> _Done:
         ) from error
 
 
-def score(trained: Trained, images: Sequence[LabelledImage]) -> list[TileScore]:
-    """Score a trained network on labelled images, read and tiled as on board; a quantized one by its integers."""
-    predict = trained.predict if trained.graph is None else _integers(trained.graph)
+def score(trained: Trained, images: Sequence[LabelledImage]) -> tuple[list[TileScore], list[TileCurve]]:
+    """Score a trained network on labelled images, read and tiled as on board; a quantized one by its integers.
+
+    Returns:
+        The scores at a probability of one half, and the counts for the curve over `PROBABILITIES`, of each image.
+    """
+    predict = trained.logits if trained.graph is None else _integers(trained.graph)
     halo, alignment = trained.margins()
-    return evaluate(images, predict, CONTRACT, halo=halo, alignment=alignment)
+    scores: list[TileScore] = []
+    curves: list[TileCurve] = []
+    for answer in answers(images, predict, CONTRACT, halo=halo, alignment=alignment):
+        ships = list(answer.image.parts())
+        scores.append(score_tile(ships, answer.said >= 0, answer.valid, gsd_m=answer.gsd_m))
+        curves.append(curve_tile(ships, answer.said, answer.valid, THRESHOLDS, gsd_m=answer.gsd_m))
+    return scores, curves
 
 
 def _integers(graph: Graph) -> Predict:
     engine = open_engine("auto", graph, threads=cores())
 
-    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = engine.run(pixels)[0] >= 0
-        return found
+    def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        real: NDArray[np.float32] = (engine.run(pixels)[0] * graph.logit_scale).astype(np.float32)
+        return real
 
-    return predict
+    return logits

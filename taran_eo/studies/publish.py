@@ -1,4 +1,4 @@
-"""From a trained integer graph to the model folder that people fly: card, golden vectors, checksums."""
+"""From a trained graph to the model folder that people fly: card, golden vectors, checksums."""
 
 import json
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ def publish(
 
     Args:
         folder: Where to; a model that is there is replaced.
-        graph: The integer program.
+        graph: The program.
         weights: The float master.
         version: Version of the model.
         golden_seed: Seed of the golden tiles.

@@ -1,4 +1,4 @@
-"""Training on the ground, with torch: a recipe in, weights and (when quantized) an integer graph out."""
+"""Training on the ground, with torch: a recipe in, weights and a graph out."""
 
 from taran_eo.train.loop import Progress
 from taran_eo.train.outcome import WEIGHTS, Trained, carry_out, load_float

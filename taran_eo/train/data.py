@@ -6,6 +6,7 @@ more memory than a hundred. A crop is a pure function of the generator that it i
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -143,6 +144,7 @@ def _split(images: Sequence[Labelled], shares: Source | Synthetic, *, paste: boo
             yield Pool(chosen, share, on_ships=on_ships, paste=paste)
 
 
+@lru_cache(maxsize=4)  # the runs of a study draw from the same ones
 def _generated(how: Synthetic, seed: int) -> list[GeneratedImage]:
     """Scenes of which every third has no ships; the seed of each depends on its number alone."""
     return [

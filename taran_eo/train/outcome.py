@@ -1,4 +1,4 @@
-"""A recipe carried out: from its file to trained weights and, for a quantized recipe, to the integer graph."""
+"""A recipe carried out: from its file to trained weights and to the graph of integers or floats."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -13,10 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from taran_eo.errors import ConfigError
+from taran_eo.errors import ConfigError, LoweringError
 from taran_eo.formats import BlockFormat, Integer, parse_any_format, spend_sign
 from taran_eo.graph import Graph
-from taran_eo.nn.lower import lower
+from taran_eo.nn.lower import lower, lower_float
+from taran_eo.nn.program import read
 from taran_eo.nn.quantized import AnyFormat, QuantizedNetwork, calibrate, quantize
 from taran_eo.nn.quantized import Quantization as Formats
 from taran_eo.provenance import Environment, Provenance
@@ -31,6 +32,9 @@ CALIBRATION_STEP = 1 << 40
 EXACT_EXPONENT_BITS = 3
 """Floats of more exponent bits have sums beyond int32."""
 
+UNKNOWN_HALO = 128
+"""A margin in pixels for networks whose reach is not known."""
+
 
 @dataclass(frozen=True, eq=False)
 class Trained:
@@ -38,7 +42,8 @@ class Trained:
 
     Attributes:
         network: The trained network, in evaluation mode.
-        graph: Its integer graph; None for a float network, and for a quantized one whose formats are only emulated.
+        graph: Its graph; None for a float network that does more than the graph's operations, and for a quantized
+            one whose formats are only emulated.
         recipe: What it was trained by.
         environments: Where it was trained.
     """
@@ -50,16 +55,17 @@ class Trained:
 
     def margins(self) -> tuple[int, int]:
         """Halo and alignment of a tile, in pixels."""
-        if self.graph is not None:
-            return self.graph.halo, self.graph.alignment
-        return self.recipe.network.halo, self.recipe.network.alignment
+        graph = self.graph
+        if graph is None and isinstance(self.network, QuantizedNetwork):
+            graph = lower_float(self.network.program, self.recipe.name)  # formats do not change what a pixel reaches
+        return (UNKNOWN_HALO, self.recipe.network.alignment) if graph is None else (graph.halo, graph.alignment)
 
-    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Ship or not ``bool[rows, cols]`` of a tile ``uint8[bands, rows, cols]``, by the float32 network."""
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits ``float32[rows, cols]`` of a tile ``uint8[bands, rows, cols]``, by the network in torch."""
         with torch.no_grad():
             logits = self.network(torch.from_numpy(pixels)[None].float().contiguous(memory_format=torch.channels_last))
-        found: NDArray[np.bool_] = (logits[0, 0] >= 0).numpy()
-        return found
+        plane: NDArray[np.float32] = logits[0, 0].numpy()
+        return plane
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """All parameters and statistics by name, as float32."""
@@ -84,12 +90,16 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
         resume: Go on from the checkpoint in `folder`, if there is one.
 
     Raises:
-        ConfigError: A file of the recipe is missing or does not fit.
+        ConfigError: A file of the recipe is missing or does not fit, or formats that are only emulated cannot be
+            published.
+        LoweringError: A network that does more than the graph's operations is to be published.
     """
     torch.manual_seed(recipe.seed)
     network = recipe.network.build()
     if recipe.start is not None:
         load_float(network, recipe.start)
+    if recipe.publication is not None:
+        _check_publication(network, recipe)
     sampler = Sampler(recipe, pools(recipe))
     teacher = _teacher(network, recipe)
     if recipe.quantization is not None:
@@ -97,12 +107,32 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     if not resume:
         (folder / WEIGHTS).unlink(missing_ok=True)  # nobody must take the old ones for those of the new run
     kept, environments = train(network, sampler, folder, report, resume=resume, teacher=teacher)
-    graph = lower(kept, recipe.name) if isinstance(kept, QuantizedNetwork) and lowers(kept.how) else None
-    trained = Trained(kept, graph, recipe, environments)
+    trained = Trained(kept, _graph(kept, recipe.name), recipe, environments)
     unfinished = folder / (WEIGHTS + ".part")
     unfinished.write_bytes(safetensors.numpy.save(trained.weights()))
     unfinished.replace(folder / WEIGHTS)
     return trained
+
+
+def _check_publication(network: nn.Module, recipe: Recipe) -> None:
+    """Refuse before the training what could not be published after it."""
+    how = recipe.quantization
+    if how is None:
+        lower_float(read(network.eval()), recipe.name)
+    elif not lowers(formats(how)):
+        raise ConfigError(
+            f"A network of {how.weights} is only emulated, so there is no graph of {recipe.name!r} to publish",
+            remedy=f"Take formats of up to {EXACT_EXPONENT_BITS} exponent bits, or leave out [publication]",
+        )
+
+
+def _graph(network: nn.Module, name: str) -> Graph | None:
+    if isinstance(network, QuantizedNetwork):
+        return lower(network, name) if lowers(network.how) else None
+    try:
+        return lower_float(read(network), name)
+    except LoweringError:
+        return None
 
 
 def load_float(network: nn.Module, path: Path) -> nn.Module:

@@ -15,9 +15,6 @@ from taran_eo.provenance import sha256_config, sha256_file
 SMP_ALIGNMENT = 32
 """What encoders of segmentation-models-pytorch halve to at most."""
 
-SMP_HALO = 128
-"""A margin for networks whose reach is not known, or covers the whole tile."""
-
 
 class Network(Settings):
     """The `[network]` table: the shape of the Thin U-Net, or a network of segmentation-models-pytorch in its place.
@@ -60,15 +57,6 @@ class Network(Settings):
     def alignment(self) -> int:
         """Rows and columns of a crop or tile are multiples of this."""
         return 1 << self.depth if self.architecture is None else SMP_ALIGNMENT
-
-    @property
-    def halo(self) -> int:
-        """Margin of a tile in pixels, a multiple of `alignment`."""
-        if self.architecture is not None:
-            return SMP_HALO
-        # Two 3x3 convolutions a level, down and up, reach this far; a test holds it against the graph's own reach.
-        reach = (7 << self.depth) - 5
-        return -(-reach // self.alignment) * self.alignment
 
 
 class Source(Settings):
@@ -218,7 +206,7 @@ class Held(Settings):
 
 
 class Publication(Settings):
-    """The `[publication]` table: the model folder that a quantized run writes.
+    """The `[publication]` table: the model folder that a run writes.
 
     Attributes:
         folder: Where the model goes.
@@ -240,7 +228,8 @@ class Recipe(Settings):
         name: Name of the run and of the model that it makes.
         question: What the run is for, in a sentence.
         seed: Fixes initialization, sampling and augmentation.
-        start: Float weights that the run begins with, in place of random ones; a published run needs them.
+        start: Float weights that the run begins with, in place of random ones; a quantized run that is published
+            needs them.
         network: Shape of the network.
         source: What crops are cut from.
         synthetic: Generated scenes among the crops; None has none.
@@ -268,11 +257,8 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _publishes_a_master(self) -> Self:
-        if self.publication is not None and (self.start is None or self.quantization is None):
-            raise ValueError(
-                "a model folder holds a quantized graph and the float weights that it began with: "
-                "give `start` and [quantization]"
-            )
+        if self.publication is not None and self.quantization is not None and self.start is None:
+            raise ValueError("a model folder holds the float weights that a quantized graph began with: give `start`")
         return self
 
     @model_validator(mode="after")

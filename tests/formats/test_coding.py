@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taran_eo.errors import FormatError
-from taran_eo.formats import CATALOGUE, Integer, MiniFloat, Rounding, decode, encode, parse_format, values
+from taran_eo.formats import CATALOGUE, Integer, MiniFloat, Rounding, decode, encode, parse_format, spend_sign, values
 from taran_eo.formats.oracle import decode_one, encode_one
 
 SPLITS = [(e, m) for e in range(1, 6) for m in range(6) if 1 < e + m <= 7]
@@ -156,6 +156,19 @@ def test_wide_integers_need_no_table(bits):
 @pytest.mark.parametrize("fmt", [*SMALL, *(entry.format for entry in CATALOGUE)], ids=str)
 def test_a_name_says_all_of_a_format(fmt):
     assert parse_format(str(fmt)) == fmt
+
+
+@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: entry.name)
+def test_a_name_of_the_catalogue_is_what_its_spelling_says(entry):
+    assert str(entry.format) == {"float16": "e5m10i", "bfloat16": "e8m7i"}.get(entry.name, entry.name)
+
+
+def test_the_catalogue_is_whole_and_has_nothing_twice():
+    formats = [entry.format for entry in CATALOGUE]
+    assert len({entry.name for entry in CATALOGUE}) == len(set(formats)) == len(CATALOGUE)
+    assert {Integer(bits, signed) for bits in range(4, 9) for signed in (True, False)} <= set(formats)
+    splits = {fmt for fmt in formats if isinstance(fmt, MiniFloat) and fmt.mantissa_bits and fmt.bits <= 6}
+    assert {spend_sign(fmt) for fmt in splits} <= set(formats)
 
 
 def test_a_given_customary_bias_is_the_same_format():

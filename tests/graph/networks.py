@@ -1,9 +1,11 @@
-"""Small random graphs for the tests: Thin U-Nets with random weights, made straight from integers."""
+"""Small random graphs for the tests: Thin U-Nets with random weights, made straight from integers or floats."""
+
+from dataclasses import replace
 
 import numpy as np
 
 from taran_eo.formats import Integer, Scaling, integer_image, parse_format, to_image
-from taran_eo.graph import Concat, Conv, Graph, MaxPool, Requantize, Tensor, Upsample
+from taran_eo.graph import FLOAT32, Concat, Conv, FloatConv, Graph, MaxPool, Requantize, Tensor, Upsample
 
 
 def random_unet(rng, *, weights="e2m3", activations="ue2m4", width=6, depth=2, powers_of_two=True):
@@ -55,3 +57,21 @@ def random_unet(rng, *, weights="e2m3", activations="ue2m4", width=6, depth=2, p
         top = conv(conv(top, f"up{level}a", width), f"up{level}b", width)
     conv(top, "logits", 1, kernel=1, logits=True)
     return Graph("random", tensors, tuple(ops), "pixels", "logits")
+
+
+def in_float(graph, rng):
+    """The same network with random float32 weights, under which activations keep their size."""
+    one, unit = Scaling((1.0,)), Scaling((2.0**-16,))
+    tensors = {name: replace(tensor, format=FLOAT32, scaling=one) for name, tensor in graph.tensors.items()}
+    tensors["pixels"] = replace(graph.tensors["pixels"], scaling=one)
+    tensors["logits"] = replace(graph.tensors["logits"], scaling=unit)
+    ops = []
+    for op in graph.ops:
+        if isinstance(op, Conv):
+            gain = np.sqrt(2 / op.weights[0].size) / (256 if op.source == "pixels" else 1)
+            weights = rng.normal(0, gain, op.weights.shape).astype(np.float32)
+            bias = rng.normal(0, 0.1, op.bias.shape).astype(np.float32)
+            ops.append(FloatConv(op.source, op.target, weights, bias, relu=op.requantize is not None))
+        else:
+            ops.append(op)
+    return Graph(graph.name, tensors, tuple(ops), graph.input, graph.output)

@@ -6,7 +6,7 @@ import rasterio
 from rasterio import Affine
 from rasterio.crs import CRS
 
-from taran_eo.evaluation import evaluate
+from taran_eo.evaluation import answers, evaluate
 from taran_eo.imagery import Contract, LabelledImage
 from taran_eo.imagery.source import gdal
 
@@ -27,7 +27,9 @@ def labelled(tmp_path):
 
 def test_a_ship_is_measured_in_the_metres_of_its_image(labelled):
     def score(**options):
-        (tile,) = evaluate([labelled], lambda pixels: pixels[0] > 99, Contract(), halo=0, alignment=16, **options)
+        (tile,) = evaluate(
+            answers([labelled], lambda pixels: pixels[0] > 99, Contract(), halo=0, alignment=16, **options)
+        )
         return tile
 
     tile = score()

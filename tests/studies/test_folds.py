@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,20 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
     assert len(result["provenance"]["environments"]) == 1
     assert len(result["recipes"]) == 1 + 2 * 2 * 3 + 2 * 2
     assert len(set(result["recipes"].values())) == len(result["recipes"])
+    with (tmp_path / "whole/result.csv").open() as file:
+        table = {row["network"]: row for row in csv.DictReader(file)}
+    assert list(table) == ["float32", "common", "longer", "e2m3 qat", "int6/ue2m4 qat"]
+    assert (table["e2m3 qat"]["folds"], table["e2m3 qat"]["seeds"], table["e2m3 qat"]["bits"]) == ("2", "1", "6")
+    assert float(table["e2m3 qat"]["iou"]) == pytest.approx(hit / (hit + false + missed), abs=1e-5)
+    assert (tmp_path / "whole/result.md").read_text().count("\n| ") == 2 + len(table)
+    for picture in ("result.png", "result_curve.png"):
+        assert (tmp_path / "whole" / picture).read_bytes().startswith(b"\x89PNG")
+    # What is there is told without training; what is not there is left out.
+    shutil.rmtree(tmp_path / "torn/fold_1/seed_0/e2m3_qat")
+    assert CliRunner().invoke(app, [*command, str(tmp_path / "torn"), "--tell"]).exit_code == 0
+    assert not (tmp_path / "torn/fold_1/seed_0/e2m3_qat").exists()
+    with (tmp_path / "torn/result.csv").open() as file:
+        assert next(row["folds"] for row in csv.DictReader(file) if row["network"] == "e2m3 qat") == "1"
 
 
 def test_a_run_that_diverges_is_told_and_averaged_into_nothing(study_file, tmp_path, monkeypatch):
@@ -184,8 +199,9 @@ def test_a_run_that_diverges_is_told_and_averaged_into_nothing(study_file, tmp_p
 
 def test_a_fold_without_ships_is_refused(study_file, tmp_path):
     masks = load_toml(study_file, FoldStudy).tiles[0].masks
-    kept = [line if number < 3 else line.split(",")[0] + ",,96,96" for number, line in enumerate(masks.open())]
-    masks.write_text("\n".join(line.strip() for line in kept) + "\n")
+    lines = masks.read_text().splitlines()
+    lines[3:] = [line.split(",")[0] + ",,96,96" for line in lines[3:]]
+    masks.write_text("\n".join(lines) + "\n")
     with pytest.raises(ConfigError, match=r"Fold \d holds no ship"):
         run(load_toml(study_file, FoldStudy), tmp_path / "out", lambda name: lambda done: None)
 

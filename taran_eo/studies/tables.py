@@ -1,0 +1,284 @@
+"""What a study of formats found, for readers.
+
+A table in CSV and Markdown, a plot of loss against bits, and the curve of found ships against false alarms.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from taran_eo.errors import ConfigError, MissingExtraError
+from taran_eo.formats import BlockFormat, MiniFloat, parse_any_format
+from taran_eo.metrics import Interval
+from taran_eo.studies.folds import COMMON, PROBABILITIES, REFERENCE, Answer, FoldStudy, Row, Scored
+
+FAMILIES = {"minifloat": ("#0072b2", "o"), "integer": ("#d55e00", "s"), "block": ("#009e73", "^")}
+
+
+def write(answer: Answer, study: FoldStudy, prefix: Path) -> None:
+    """Write ``PREFIX.csv``, ``.md``, ``.png``, ``_curve.csv`` and ``_curve.png``.
+
+    Args:
+        answer: What was found; rows without any run are left out.
+        study: What was asked.
+        prefix: Path of the files without their endings.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+        ConfigError: The list of tiles near a shore cannot be read.
+    """
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    formats = {variant.name: (variant.formats, variant.setting) for variant in study.variants}
+    rows = [row for row in answer.rows if row.scores is not None or row.diverged]
+    table = [_line(row, *formats.get(row.name, (None, None))) for row in rows]
+    _write_csv(prefix.with_suffix(".csv"), Line, table)
+    prefix.with_suffix(".md").write_text(_markdown(study, table))
+    _plot_losses(study, table, prefix.with_suffix(".png"))
+    points = list(_curve(answer.tiles, near_shore(study.near_shore)))
+    _write_csv(prefix.with_name(prefix.name + "_curve.csv"), Point, points)
+    _plot_curve(points, prefix.with_name(prefix.name + "_curve.png"))
+
+
+def near_shore(path: Path | None) -> frozenset[str]:
+    """Names of the tiles that show land, a pier or a breakwater; none without a list.
+
+    Raises:
+        ConfigError: The list cannot be read.
+    """
+    if path is None:
+        return frozenset()
+    try:
+        return frozenset(json.loads(path.read_text(encoding="utf-8"))["images"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} does not list the tiles near a shore ({type(error).__name__}: {error})",
+            remedy='Write {"images": ["name.jpg", ...]}',
+            path=path,
+        ) from error
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table; scores are shares, None where they are not defined."""
+
+    network: str
+    weights: str
+    activations: str
+    bits: float
+    setting: str
+    control: str
+    folds: int
+    seeds: int
+    diverged: int
+    iou: float | None
+    iou_low: float | None
+    iou_high: float | None
+    less_control: float | None
+    less_low: float | None
+    less_high: float | None
+    equivalence_p: float | None
+    dice: float | None
+    f2: float | None
+    ship_recall: float | None
+    false_alarms_per_km2: float | None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of the curve of found ships against false alarms."""
+
+    network: str
+    place: str
+    probability: float
+    ships: int
+    found: int
+    recall: float
+    false_alarms: int
+    false_alarms_per_km2: float
+
+
+def _line(row: Row, formats: str | None, setting: str | None) -> Line:
+    weights, _, activations = (formats or "float32").partition("/")
+    unknown = Interval(None, None, None)
+    scores, less = row.scores, row.comparison
+    iou = unknown if scores is None else scores.iou
+    difference = unknown if less is None else less.differences["iou"]
+    return Line(
+        network=_name(row.name),
+        weights=weights,
+        activations=activations or ("float32" if formats is None else "unsigned"),
+        bits=32 if formats is None else parse_any_format(weights).bits,
+        setting=setting or "",
+        control="" if row.control is None else _name(row.control),
+        folds=len({fold for fold, _ in row.iou}),
+        seeds=len({seed for _, seed in row.iou}),
+        diverged=len(row.diverged),
+        iou=iou.value,
+        iou_low=iou.low,
+        iou_high=iou.high,
+        less_control=difference.value,
+        less_low=difference.low,
+        less_high=difference.high,
+        equivalence_p=None if less is None else less.equivalence,
+        dice=None if scores is None else scores.dice.value,
+        f2=None if scores is None else scores.f2.value,
+        ship_recall=None if scores is None else scores.ship_recall.value,
+        false_alarms_per_km2=None if scores is None else scores.false_alarms_per_km2.value,
+    )
+
+
+def _name(network: str) -> str:
+    return "float32" if network == REFERENCE else network
+
+
+def _write_csv(path: Path, kind: type[Line] | type[Point], rows: Sequence[Line] | Sequence[Point]) -> None:
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, [field.name for field in fields(kind)])
+        table.writeheader()
+        for row in rows:
+            values = asdict(row).items()
+            table.writerow({name: f"{each:.5f}" if isinstance(each, float) else each for name, each in values})
+
+
+def _markdown(study: FoldStudy, table: Sequence[Line]) -> str:
+    """The table with IoU in percent and differences in points of it."""
+    lines = [
+        f"# {study.question}",
+        "",
+        "IoU of ship pixels in percent, with 95 % intervals over tiles, given the networks. *Less control* is the",
+        "paired difference in points, with 95 % intervals over folds, seeds and tiles; p is that of two one-sided",
+        f"tests that it is {100 * study.margin:g} points or more, either way. Fewer than 5 folds: the first ones.",
+        "",
+        "| network | bits | folds x seeds | IoU | less control | p | Dice | F2 | ship recall | control |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in table:
+        runs = f"{row.folds} x {row.seeds}" + (f", {row.diverged} diverged" if row.diverged else "")
+        cells = [
+            *(row.network, f"{row.bits:g}", runs),
+            _percent(row.iou, row.iou_low, row.iou_high),
+            _percent(row.less_control, row.less_low, row.less_high, sign="+"),
+            *(_number(each) for each in (row.equivalence_p, row.dice, row.f2, row.ship_recall)),
+            row.control,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float | None, low: float | None, high: float | None, sign: str = "") -> str:
+    if value is None:
+        return ""
+    text = f"{100 * value:{sign}.2f}"
+    return text if low is None or high is None else f"{text} [{100 * low:{sign}.2f}, {100 * high:{sign}.2f}]"
+
+
+def _family(weights: str) -> str:
+    fmt = parse_any_format(weights)
+    if isinstance(fmt, BlockFormat):
+        return "block"
+    return "minifloat" if isinstance(fmt, MiniFloat) else "integer"
+
+
+def _pyplot() -> Any:  # noqa: ANN401 - a module
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.of("train", "matplotlib") from error
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
+    """Bits against loss of IoU: every format as a point, the best of each width and family joined by a line."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
+    titles = {"qat": "quantization-aware training", "ptq": "post-training quantization"}
+    shifts = {"minifloat": -0.06, "integer": 0.06, "block": 0.0}  # so that bars do not hide each other
+    losses = [0.0]
+    for axis, (setting, title) in zip(axes, titles.items(), strict=True):
+        for family, (colour, marker) in FAMILIES.items():
+            best: dict[float, float] = {}
+            for row in table:
+                less = row.less_control
+                if row.setting not in (setting, f"{setting}, blocks") or less is None or _family(row.weights) != family:
+                    continue
+                losses += [100 * less] if setting == "qat" else []
+                place, value = row.bits + shifts[family], 100 * less
+                bar = None
+                if row.less_low is not None and row.less_high is not None:
+                    bar = [[100 * (less - row.less_low)], [100 * (row.less_high - less)]]
+                axis.errorbar(place, value, bar, fmt=marker, color=colour, capsize=2, lw=0.8, ms=4)
+                axis.annotate(row.weights, (place, value), (4, 3), textcoords="offset points", fontsize=6)
+                best[place] = max(best.get(place, value), value)
+            if best:
+                axis.plot(*zip(*sorted(best.items()), strict=True), color=colour, lw=1.4, label=family)
+        axis.axhspan(-100 * study.margin, 100 * study.margin, color="0.85", zorder=0)
+        axis.axhline(0, color="0.5", lw=0.8)
+        axis.set(title=title, xlabel="bits of weights and activations")
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(loc="lower right", fontsize=8)
+    axes[0].set_ylabel("IoU less that of float32, points")
+    # What post-training quantization loses at 4 bits would flatten everything else.
+    axes[0].set_ylim(min(-2.0, 1.5 * min(losses)), max(2.0, 1.5 * max(losses)))
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def _curve(tiles: Sequence[Scored], shore: frozenset[str]) -> Iterator[Point]:
+    """Found large ships against false alarms of the reference and of the first variant with all of its folds."""
+    names = [name for name in dict.fromkeys(tile.network for tile in tiles) if name != COMMON]
+    for network in names[:2]:
+        for place, wanted in (("all", None), ("near shore", True), ("open sea", False)):
+            curves = [
+                tile.curve
+                for tile in tiles
+                if tile.network == network and (wanted is None or (tile.image in shore) == wanted)
+            ]
+            ships, area = sum(each.ships for each in curves), sum(each.area_m2 for each in curves) / 1e6
+            if not ships or not area:
+                continue
+            for position, probability in enumerate(PROBABILITIES):
+                found = sum(each.found[position] for each in curves)
+                alarms = sum(each.false_alarms[position] for each in curves)
+                yield Point(
+                    network=_name(network),
+                    place=place,
+                    probability=probability,
+                    ships=ships,
+                    found=found,
+                    recall=found / ships,
+                    false_alarms=alarms,
+                    false_alarms_per_km2=alarms / area,
+                )
+
+
+def _plot_curve(points: Sequence[Point], path: Path) -> None:
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(6, 4.2))
+    colours = {"all": "#000000", "near shore": "#d55e00", "open sea": "#0072b2"}
+    for network, style in zip(dict.fromkeys(point.network for point in points), ("-", "--"), strict=False):
+        for place, colour in colours.items():
+            chosen = [point for point in points if (point.network, point.place) == (network, place)]
+            if chosen:
+                along, recalls = [point.false_alarms_per_km2 for point in chosen], [point.recall for point in chosen]
+                label = f"{network}, {place} ({chosen[0].ships} ships)"
+                axis.plot(along, recalls, style, color=colour, marker=".", lw=1.2, label=label)
+    axis.set(xlabel="false alarms per km²", ylabel="ships of more than 100 pixels found (IoU > 0.3)", ylim=(0, 1))
+    axis.set_xscale("symlog", linthresh=0.1)
+    axis.grid(alpha=0.3)
+    if points:
+        axis.legend(fontsize=7, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
