@@ -63,14 +63,15 @@ class Extent(Part):
         control: The variant that it is compared with, so that they differ in one thing; None is the reference.
         folds: Run in so many folds only, the first ones; None is all.
         seeds: Run with so many seeds only, the first ones; None is all.
-        start: Which weights it goes on from: those of the reference, or of the common network.
+        start: Which weights it goes on from: those of the reference, or of the common network. With ``random`` it is
+            trained once, like the common network without any of the dealt tiles, and scored on all of them.
         tiles: Train on so many of the dealt tiles only, drawn once; None is all that are not held out.
     """
 
     control: str | None = None
     folds: int | None = Field(None, ge=1)
     seeds: int | None = Field(None, ge=1)
-    start: Literal["reference", "common"] = "reference"
+    start: Literal["reference", "common", "random"] = "reference"
     tiles: int | None = Field(None, ge=1)
 
 
@@ -196,7 +197,7 @@ class Scored:
 
     Attributes:
         image: File name of the tile.
-        fold: The fold that held it out; None for the common network, which saw no tile at all.
+        fold: The fold that it was dealt to, which the network was not trained on.
         seed: What was added to the seeds.
         network: Name of the variant, ``reference`` or ``common``.
         score: Its score.
@@ -204,7 +205,7 @@ class Scored:
     """
 
     image: str
-    fold: int | None
+    fold: int
     seed: int
     network: str
     score: TileScore
@@ -295,6 +296,7 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
     for fold, held in enumerate(dealt):
         if not any(image.ships for image in held):
             raise ConfigError(f"Fold {fold} holds no ship, so nothing can be scored in it", remedy="Take fewer folds")
+    fold_of = {image.path.name: fold for fold, held in enumerate(dealt) for image in held}
     seen: list[Scored] = []
     made: dict[str, Provenance] = {}
     diverged: dict[str, list[tuple[int, int]]] = {}
@@ -324,7 +326,7 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
             return
         made[place] = done.made
         seen.extend(
-            Scored(name, fold, seed, network, replace(tile.score, group=group_of[name]), tile.curve)
+            Scored(name, fold_of[name], seed, network, replace(tile.score, group=group_of[name]), tile.curve)
             for name, tile in done.tiles.items()
         )
 
@@ -339,10 +341,14 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
                     remedy="Lower schedule.learning_rate of its recipe",
                 )
         for variant in study.variants:
-            if place < (variant.seeds or len(study.seeds)):
-                for fold in range(min(variant.folds or study.folds, study.folds)):
-                    start = COMMON if variant.start == COMMON else _place(REFERENCE, fold, seed)
-                    carry(variant, variant.name, fold, seed, start)
+            if place >= (variant.seeds or len(study.seeds)):
+                continue
+            if variant.start == "random":
+                carry(variant, variant.name, None, seed, None)
+                continue
+            for fold in range(min(variant.folds or study.folds, study.folds)):
+                start = COMMON if variant.start == COMMON else _place(REFERENCE, fold, seed)
+                carry(variant, variant.name, fold, seed, start)
     controls: dict[str, str | None] = {REFERENCE: None}
     if study.common is not None:
         controls[COMMON] = REFERENCE
@@ -352,9 +358,11 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
 
 
 def _place(network: str, fold: int | None, seed: int) -> str:
-    """The folder of a run within that of the study."""
-    word = network.replace(" ", "_").replace("/", "-")
-    return word if fold is None else f"fold_{fold}/seed_{seed}/{word}"
+    """The folder of a run within that of the study; without a fold it saw none of the dealt tiles."""
+    word = network.replace(",", "").replace(" ", "_").replace("/", "-")
+    if fold is None:
+        return word if network == COMMON else f"seed_{seed}/{word}"
+    return f"fold_{fold}/seed_{seed}/{word}"
 
 
 def _row(
@@ -366,7 +374,7 @@ def _row(
 ) -> Row:
     cells = _cells(tiles, name)
     pairs: dict[tuple[int, int], Cell] = {}
-    if control is not None and name != COMMON:
+    if control is not None:
         others = _cells(tiles, control)
         pairs = {place: (others[place], cells[place]) for place in cells if place in others}
     everything = [score for scores in cells.values() for score in scores]
@@ -384,7 +392,7 @@ def _cells(tiles: Sequence[Scored], network: str) -> dict[tuple[int, int], list[
     """The scores of a network by fold and seed, in the order of the images' names."""
     cells: dict[tuple[int, int], list[TileScore]] = {}
     for tile in sorted((each for each in tiles if each.network == network), key=lambda each: each.image):
-        cells.setdefault((tile.fold or 0, tile.seed), []).append(tile.score)
+        cells.setdefault((tile.fold, tile.seed), []).append(tile.score)
     return cells
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from taran_eo import graph as graphs
 from taran_eo.errors import ModelError, OutputError
 from taran_eo.formats import Integer, Scaling
-from taran_eo.graph import Conv, Graph, Tensor
+from taran_eo.graph import Conv, FloatConv, Graph, Tensor
 from taran_eo.imagery import Contract
 from taran_eo.model import Model, replay, save
 from taran_eo.provenance import sha256_files
@@ -44,6 +44,15 @@ def tiny_graph() -> Graph:
     weights = np.array([3, -2, 1], np.int8).reshape(1, 3, 1, 1)
     conv = Conv("pixels", "logits", weights, Integer(8), np.array([-100], np.int32), None)
     return Graph("tiny", {tensor.name: tensor for tensor in tensors}, (conv,), "pixels", "logits")
+
+
+def tiny_float() -> Graph:
+    """The same in float32, of 2**-8: no logit is beyond 4."""
+    graph = tiny_graph()
+    (conv,) = graph.ops
+    tensors = graph.tensors | {"logits": Tensor("logits", 1, 0, Integer(32), Scaling((2.0**-16,)))}
+    weights, bias = (np.float32(each * 2.0**-8) for each in (conv.weights, conv.bias))
+    return Graph("tiny", tensors, (FloatConv("pixels", "logits", weights, bias, relu=False),), "pixels", "logits")
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +204,17 @@ def test_replay_finds_one_wrong_logit(saved: Path) -> None:
     assert "engine test, golden tile 0: 1 of" in str(findings[0])
 
 
+def test_logits_of_a_float_model_may_differ_a_little(recipe: dict[str, object], tmp_path: Path) -> None:
+    model = save(tmp_path / "model", **{**recipe, "graph": tiny_float()})
+    pixels, logits = model.golden()
+    exact = np.stack([graphs.run(tiny_graph(), tile) for tile in pixels])
+    np.testing.assert_array_equal(logits, exact << 8)
+    assert Model.open(model.path).graph.digest == tiny_float().digest
+    assert replay(model, Reference(model.graph, error=16)) == []
+    (first, second) = replay(model, Reference(model.graph, error=-17))
+    assert (first.differing, first.largest, second.differing, second.largest) == (1, 17, 1, 17)
+
+
 def test_an_existing_folder_is_replaced_only_on_request(recipe: dict[str, object], folder: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         save(folder, **recipe)
@@ -233,6 +253,7 @@ def test_the_default_model_opens(repository: Path) -> None:
     model = Model.open()
     assert model.path == default
     assert model.name == "thin_unet32_e2m3"
+    assert model.graph.exact and f"| digest | `{model.graph.digest}` |" in (default / "CARD.md").read_text()
     assert (model.contract.bands, model.contract.gsd_m) == (("red", "green", "blue"), 1.5)
     manifest = tomllib.loads((default / "model.toml").read_text())
     assert manifest["task"] == model.task

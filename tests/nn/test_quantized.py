@@ -8,9 +8,9 @@ from torch import nn
 from taran_eo.engines import open_engine
 from taran_eo.errors import FormatError, GraphError, LoweringError
 from taran_eo.formats import parse_any_format, upper_half
-from taran_eo.graph import run
+from taran_eo.graph import run, tolerance
 from taran_eo.nn.fake_quantize import fake_quantize
-from taran_eo.nn.lower import lower
+from taran_eo.nn.lower import lower, lower_float
 from taran_eo.nn.program import read
 from taran_eo.nn.quantized import Quantization, calibrate, choose_scales, quantize
 from taran_eo.nn.segmentation_models import SegmentationModel
@@ -46,6 +46,11 @@ def quantized(network, how):
 
 
 SMALL = ThinUNetShape(width=4, depth=2)
+SHAPES = [
+    ThinUNetShape(width=8, depth=2),
+    ThinUNetShape(width=4, depth=3, growth=2),
+    ThinUNetShape(width=4, depth=2, skips=2),
+]
 
 
 def compare(network, name):
@@ -63,17 +68,38 @@ def compare(network, name):
     ("weights", "activations"),
     [("e2m3", "ue2m4"), ("int8", "uint8"), ("int6n", "uint6"), ("e2m1", "ue2m2"), ("int4", "uint4"), ("e2m3", "uint8")],
 )
-@pytest.mark.parametrize(
-    "shape",
-    [
-        ThinUNetShape(width=8, depth=2),
-        ThinUNetShape(width=4, depth=3, growth=2),
-        ThinUNetShape(width=4, depth=2, skips=2),
-    ],
-)
+@pytest.mark.parametrize("shape", SHAPES)
 def test_the_network_is_its_graph(weights, activations, shape):
     graph, logits = compare(quantized(trained_like(shape), formats(weights, activations)), "twin")
     assert np.array_equal(graph, logits)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_float_network_is_its_graph_up_to_the_order_of_sums(shape):
+    network = trained_like(shape)
+    graph = lower_float(read(network), "twin")
+    pixels = np.random.default_rng(3).integers(0, 256, (3, 48, 32), dtype=np.uint8)
+    reference = run(graph, pixels)
+    with torch.no_grad():
+        logits = network(torch.from_numpy(pixels)[None].float())[0].double().numpy()
+    assert np.abs(reference).max() > 1000 * tolerance(graph, reference)
+    assert np.abs(logits / graph.logit_scale - reference).max() <= tolerance(graph, reference)
+    engine = open_engine("onnxruntime", graph, threads=1)
+    assert np.abs(engine.run(pixels) - reference).max() <= tolerance(graph, reference)
+    integers = lower(quantized(network, formats("e2m3", "ue2m4")), "twin")
+    assert (graph.halo, graph.alignment, graph.parameters) == (integers.halo, integers.alignment, integers.parameters)
+
+
+def test_a_graph_does_not_change_with_the_network_that_is_trained_on():
+    network = trained_like(SMALL)
+    graph = lower_float(read(network), "twin")
+    before = {op.target: (op.weights.copy(), op.bias.copy()) for op in graph.ops if hasattr(op, "bias")}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(0.5)
+    for op in graph.ops:
+        if op.target in before:
+            assert np.array_equal(op.weights, before[op.target][0]) and np.array_equal(op.bias, before[op.target][1])
 
 
 @pytest.mark.parametrize("changes", [{"per_channel": False}, {"learned": True}, {"calibration": "max"}])
@@ -133,13 +159,18 @@ def test_inputs_of_a_concatenation_share_a_scale():
 
 def test_models_of_others_are_lowered_where_the_operations_are_known():
     torch.manual_seed(0)
-    network = quantized(settled(SegmentationModel("unet", "vgg11_bn")), formats("e2m3", "ue2m4"))
-    graph = lower(network, "u")
+    floats = settled(SegmentationModel("unet", "vgg11_bn"))
+    network = quantized(floats, formats("e2m3", "ue2m4"))
+    graph, float_graph = lower(network, "u"), lower_float(read(floats), "u")
     pixels = np.random.default_rng(3).integers(0, 256, (3, 32, 32), dtype=np.uint8)
     with torch.no_grad():
-        logits = network(torch.from_numpy(pixels)[None].float())[0].double().numpy()
+        logits, float_logits = (
+            each(torch.from_numpy(pixels)[None].float())[0].double().numpy() for each in (network, floats)
+        )
     # The reference interpreter would take a minute for its 512 channels.
     assert np.array_equal(open_engine("onnxruntime", graph, threads=1).run(pixels) * graph.logit_scale, logits)
+    found = open_engine("onnxruntime", float_graph, threads=1).run(pixels)
+    assert np.abs(found - float_logits / float_graph.logit_scale).max() <= tolerance(float_graph, found)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +210,16 @@ class Odd(nn.Module):
 def test_what_the_graph_does_not_know_is_refused(network, said):
     with pytest.raises(LoweringError, match=said):
         read(network.eval())
+
+
+class Undecided(nn.Module):
+    def forward(self, pixels):
+        return pixels if pixels.sum() > 0 else -pixels
+
+
+def test_a_path_that_depends_on_the_pixels_is_refused():
+    with pytest.raises(LoweringError, match="Undecided has no fixed list of operations"):
+        read(Undecided().eval())
 
 
 def test_broken_weights_and_dead_channels_are_named():

@@ -122,7 +122,8 @@ def test_no_network_is_scored_on_what_it_was_trained_on(study_file, tmp_path, mo
     assert rows["reference"].scores.groups == 5
     assert list(rows["e2m3 qat"].iou) == [(0, 0), (1, 0)] and len(rows["longer"].iou) == 6
     assert [row.control for row in answer.rows] == [None, "reference", "reference", "longer", "longer"]
-    assert rows["reference"].comparison is None and "iou" in rows["e2m3 qat"].comparison.differences
+    assert rows["reference"].comparison is None and "iou" in rows["common"].comparison.differences
+    assert "iou" in rows["e2m3 qat"].comparison.differences
 
 
 def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):

@@ -6,20 +6,24 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from taran_eo.cli import app
 from taran_eo.config import load_toml
 from taran_eo.engines import open_engine
-from taran_eo.errors import ConfigError, DivergedError
+from taran_eo.errors import ConfigError, DivergedError, LoweringError
+from taran_eo.graph import tolerance
 from taran_eo.imagery import read_labels
 from taran_eo.metrics import aggregate, score_tile
 from taran_eo.model import Model, replay
 from taran_eo.provenance import environment
+from taran_eo.studies.folds import score
 from taran_eo.train import Recipe, Source, carry_out, loop
 from taran_eo.train.augment import paste
 from taran_eo.train.data import cut, pools, training_images
 from taran_eo.train.losses import SegmentationLoss
+from taran_eo.train.recipe import Network
 from tests.train.labelled import PUBLICATION, RECIPE, quantized, write_tiles
 
 
@@ -130,7 +134,7 @@ def test_a_gradient_that_is_no_number_ends_the_run_before_it_spoils_the_weights(
     ("change", "said"),
     [
         (["network.depth=5", "schedule.crop=48"], "crops of a multiple of 32"),
-        (["publication.folder=model", "publication.version=first"], "give `start` and"),
+        (["quantization.calibration=1", "publication.folder=model", "publication.version=first"], "give `start`"),
     ],
 )
 def test_recipes_that_cannot_end_well_are_refused_at_once(recipe_file, change, said):
@@ -168,17 +172,75 @@ def test_from_recipe_to_a_model_that_every_engine_replays(recipe_file, tmp_path)
     assert "| iou |" in (tmp_path / "model" / "CARD.md").read_text()
 
 
-def test_margins_of_a_float_network_are_those_of_its_graph(recipe_file, tmp_path):
-    trained = carry_out(
-        load_toml(recipe_file, Recipe, ["schedule.steps=1"]), tmp_path / "r", lambda done: None, resume=True
-    )
-    recipe = tmp_path / "quantized.toml"
-    recipe.write_text(quantized(recipe_file.read_text(), tmp_path / "r" / "weights.safetensors"))
-    lowered = carry_out(load_toml(recipe, Recipe, ["schedule.steps=1"]), tmp_path / "q", lambda done: None, resume=True)
-    assert lowered.graph is not None and lowered.margins() == trained.margins()
+def test_from_recipe_to_a_float_model_that_flies(recipe_file, tmp_path, taran_eo):
+    labelled = {"images": tmp_path / "train_v2", "masks": tmp_path / "train_ship_segmentations_v2.csv"}
+    recipe, model = tmp_path / "published.toml", tmp_path / "model"
+    recipe.write_text(recipe_file.read_text() + PUBLICATION.format(folder=model, **labelled))
+    assert taran_eo("train", recipe, "-o", tmp_path / "run").code == 0
+    where = ("--images", labelled["images"], "--masks", labelled["masks"], "--model", model)
+    scores = json.loads((tmp_path / "run" / "result.json").read_text())["scores"]["here"]
+    assert json.loads(taran_eo("evaluate", *where, "--json").out)["iou"] == scores["iou"]
+    assert (model / "weights.safetensors").read_bytes() == (tmp_path / "run" / "weights.safetensors").read_bytes()
+    told = json.loads(taran_eo("inspect", model, "--json").out)
+    assert (told["weights"], told["activations"], told["halo_px"]) == ("float32", "float32", 32)
+    card = (model / "CARD.md").read_text()
+    assert "| weights | float32 |" in card and "| activations | float32 |" in card
+    said = taran_eo("run", labelled["images"], "-o", tmp_path / "out", "--model", model, "--json")
+    assert (said.code, json.loads(said.out)["scenes"]) == (0, 6)
+    assert [taran_eo("verify", folder).code for folder in (model, tmp_path / "out")] == [0, 0]
+
+
+def test_what_cannot_be_published_is_refused_before_the_training(recipe_file, tmp_path, monkeypatch):
+    publication = ["publication.folder=model", "publication.version=1"]
+
+    def refused(error, said, *changes):
+        with pytest.raises(error, match=said):
+            carry_out(
+                load_toml(recipe_file, Recipe, [*publication, *changes]), tmp_path, lambda done: None, resume=True
+            )
+        assert not (tmp_path / loop.CHECKPOINT).exists()
+
+    begun = tmp_path / "begun" / "weights.safetensors"
+    carry_out(load_toml(recipe_file, Recipe, ["schedule.steps=1"]), begun.parent, lambda done: None, resume=True)
+    refused(ConfigError, "e4m3 is only emulated", "quantization.weights=e4m3", f"start={begun}")
+    monkeypatch.setattr(Network, "build", lambda self: Averaging())
+    refused(LoweringError, "avg_pool2d is no operation of the graph")
+
+
+class Averaging(nn.Module):
+    """A network of an operation that the graph does not know."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 1)
+
+    def forward(self, pixels):
+        return nn.functional.avg_pool2d(self.conv(pixels / 256), 3, 1, 1)
+
+
+def test_a_network_that_has_no_graph_is_trained_and_scored_all_the_same(recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(Network, "build", lambda self: Averaging())
+    recipe = load_toml(recipe_file, Recipe, ["schedule.steps=1"])
+    trained = carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)
+    assert trained.graph is None and trained.margins() == (128, 4)
+    scores, _ = score(trained, read_labels(recipe.source[0].images, recipe.source[0].masks))
+    assert len(scores) == 6
+
+
+def test_margins_do_not_depend_on_the_formats(recipe_file, tmp_path):
+    def trained(name, *changes):
+        recipe = load_toml(recipe_file, Recipe, ["schedule.steps=1", "quantization.calibration=1", *changes])
+        recipe = recipe if changes else recipe.model_copy(update={"quantization": None})
+        return carry_out(recipe, tmp_path / name, lambda done: None, resume=True)
+
+    floats, emulated, lowered = trained("f"), trained("e", "quantization.weights=e4m3"), trained("q", "seed=3")
+    assert not floats.graph.exact and emulated.graph is None and lowered.graph.exact
+    assert floats.margins() == emulated.margins() == lowered.margins() == (32, 4)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
-    logits = open_engine("auto", lowered.graph, threads=1).run(pixels)
-    assert np.array_equal(lowered.logits(pixels), logits[0] * lowered.graph.logit_scale)
+    for each, rest in ((floats, tolerance(floats.graph, np.zeros(1))), (lowered, 0)):
+        logits = open_engine("auto", each.graph, threads=1).run(pixels)
+        gap = np.abs(each.logits(pixels) - logits[0] * each.graph.logit_scale)
+        assert gap.max() <= rest * each.graph.logit_scale
 
 
 def test_crops_hold_what_they_are_drawn_for(recipe_file, tmp_path):
