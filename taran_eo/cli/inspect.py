@@ -29,12 +29,13 @@ def command(
 
 
 def _model(path: Path | None) -> dict[str, Any]:
-    from taran_eo.graph import plan
+    from taran_eo.graph import plan, traffic
     from taran_eo.model import Model
 
     model = Model.open(path)
     graph = model.graph
     memory = plan(graph, 768, 768)
+    moved = traffic(graph, 768, 768)
     return {
         "model": model.name,
         "version": model.version,
@@ -49,6 +50,8 @@ def _model(path: Path | None) -> dict[str, Any]:
         "operations": len(graph.ops),
         "gmac_a_768_tile": round(graph.macs(768, 768) / 1e9, 3),
         "arena_mib_a_768_tile": round(memory.arena_bytes / 2**20, 1),
+        "activations_moved_mib_a_768_tile": round(moved.total_bytes / 2**20, 1),
+        "of_it_skip_connections": round(moved.skip_bytes / moved.total_bytes, 3),
         "reach_px": graph.reach,
         "halo_px": graph.halo,
         "alignment_px": graph.alignment,

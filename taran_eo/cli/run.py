@@ -27,7 +27,7 @@ def command(
     engine: EngineChoice = "auto",
     threshold: Threshold = None,
     tile: Annotated[
-        int, typer.Option(help="Side of a tile in pixels; changes memory and speed, never a result.")
+        int, typer.Option(help="Side of a tile in pixels; changes memory and speed, and no result of an integer model.")
     ] = 768,
     bands: Bands = None,
     gsd: Annotated[

@@ -11,7 +11,7 @@ from taran_eo.cli.training import Changes, RunFolder, need_torch, watch
 
 def command(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="The study, e.g. pipelines/study_folds.toml.")
+        Path, typer.Argument(exists=True, dir_okay=False, help="The study, e.g. pipelines/study_formats.toml.")
     ],
     output: RunFolder = None,
     changes: Changes = None,

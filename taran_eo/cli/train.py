@@ -78,7 +78,12 @@ def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores]":
     from taran_eo.metrics import aggregate
     from taran_eo.studies.folds import score
 
-    return {
-        held.name: aggregate(score(trained, read_labels(held.images, held.masks))[0], rng=np.random.default_rng(0))
-        for held in recipe.held_out
-    }
+    found = {}
+    for held in recipe.held_out:
+        images = [
+            image
+            for image in read_labels(held.images, held.masks)
+            if not held.only or any(image.path.match(pattern) for pattern in held.only)
+        ]
+        found[held.name] = aggregate(score(trained, images)[0], rng=np.random.default_rng(0))
+    return found

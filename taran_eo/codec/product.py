@@ -59,7 +59,7 @@ class Product:
         gsd_m: Ground sampling distance in metres, None where it is not known.
         stretch: What made 8-bit pixels of the scene, None where they were 8-bit.
         model: Name of the model.
-        model_digest: SHA-256 of the model's integer program, hexadecimal.
+        model_digest: SHA-256 of the model's program, hexadecimal.
         threshold: Probability from which on a pixel is ship.
         software: Program and version that made the product.
         ships: One record a ship, as `taran_eo.ships.Ship.record` gives it.

@@ -7,7 +7,7 @@ the same list with `FloatConv` in it; then `exact` is False, and engines differ 
 
 from taran_eo.graph.graph import Graph, worst_accumulator
 from taran_eo.graph.ops import FLOAT32, Concat, Conv, FloatConv, MaxPool, Op, Requantize, Tensor, Upsample, sources_of
-from taran_eo.graph.plan import MemoryPlan, Slot, plan
+from taran_eo.graph.plan import MemoryPlan, Slot, Traffic, plan, traffic
 from taran_eo.graph.reference import check_tile, run, tolerance
 from taran_eo.graph.requantize import grid_mantissa, requantize
 from taran_eo.graph.storage import load, save
@@ -24,6 +24,7 @@ __all__ = [
     "Requantize",
     "Slot",
     "Tensor",
+    "Traffic",
     "Upsample",
     "check_tile",
     "grid_mantissa",
@@ -34,5 +35,6 @@ __all__ = [
     "save",
     "sources_of",
     "tolerance",
+    "traffic",
     "worst_accumulator",
 ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from taran_eo.graph.graph import Graph
-from taran_eo.graph.ops import Conv, FloatConv, sources_of
+from taran_eo.graph.ops import Concat, Conv, FloatConv, sources_of
 
 ALIGNMENT_BYTES = 64
 """A cache line; also enough for any vector load."""
@@ -55,6 +55,41 @@ def plan(graph: Graph, rows: int, cols: int) -> MemoryPlan:
         slots[name] = Slot(offset, size, first, last)
     weights = sum(op.weights.nbytes + op.bias.nbytes for op in graph.ops if isinstance(op, Conv | FloatConv))
     return MemoryPlan(slots, max(slot.offset + slot.size for slot in slots.values()), weights)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What the activations of a tile move between memory and arithmetic.
+
+    Each tensor is written once, and read once by every operation that reads it. A concatenation moves nothing; its
+    reader reads what it joins.
+
+    Attributes:
+        total_bytes: All of it.
+        skip_bytes: The part of the skip connections: what is read again of tensors that a concatenation takes from
+            before the operations just done.
+    """
+
+    total_bytes: int
+    skip_bytes: int
+
+
+def traffic(graph: Graph, rows: int, cols: int) -> Traffic:
+    """The traffic of activations for a tile of rows x cols pixels, and the part of it that skip connections have."""
+    sizes = {name: _bytes(graph, name, rows, cols) for name in graph.tensors}
+    made = {graph.input: -1} | {op.target: step for step, op in enumerate(graph.ops)}
+    joined = {op.target for op in graph.ops if isinstance(op, Concat)}
+    # A skip is what a concatenation joins to the newest of its sources.
+    skips = [
+        source
+        for op in graph.ops
+        if isinstance(op, Concat)
+        for source in op.sources
+        if source != max(op.sources, key=lambda name: made[name])
+    ]
+    written = sum(size for name, size in sizes.items() if name not in joined and name != graph.input)
+    read = sum(sizes[source] for op in graph.ops if not isinstance(op, Concat) for source in sources_of(op))
+    return Traffic(written + read, sum(sizes[name] for name in skips))
 
 
 def _bytes(graph: Graph, name: str, rows: int, cols: int) -> int:

@@ -44,6 +44,11 @@ def lower(network: QuantizedNetwork, name: str) -> Graph:
             the graph computes in; says which layer and by how much.
         GraphError: An accumulator could leave int32; says which.
     """
+    if network.how.skips is not None:
+        raise LoweringError(
+            f"The skip connections are rounded once more, to {network.how.skips}, for which the graph has no operation",
+            remedy="Leave out `skips`; it is for studies",
+        )
 
     def convolution(place: int, step: Affine, source: Tensor) -> tuple[Op, Tensor]:
         unit = network.convolutions[str(place)]
@@ -57,7 +62,7 @@ def lower_float(program: Program, name: str) -> Graph:
     """Freeze a float network as it is.
 
     Args:
-        program: From `taran_eo.nn.program.read`.
+        program: From `taran_eo.nn.program.read`; the network may be trained on afterwards.
         name: Name of the graph.
 
     Returns:
@@ -67,7 +72,6 @@ def lower_float(program: Program, name: str) -> Graph:
 
     def convolution(_: int, step: Affine, source: Tensor) -> tuple[Op, Tensor]:
         scaled = step.weight * program.pixel_scale if source.format == PIXELS else step.weight
-        # Copies, as the network may be trained on.
         weights, bias = (np.array(each.numpy(), dtype=np.float32, order="C") for each in (scaled, step.bias))
         fmt, scaling = (FLOAT32, UNSCALED) if step.relu else (Integer(32), FLOAT_LOGITS)
         op = FloatConv(step.source, step.target, weights, bias, step.relu)

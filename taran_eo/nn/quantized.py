@@ -47,6 +47,8 @@ class Quantization:
         activations: After every ReLU. A signed format is stored with its sign bit, which is then always zero.
         first_weights: Of the convolution on the pixels.
         head_weights: Of the last convolution, with one scale for all channels.
+        skips: Of what a concatenation takes from further back, rounded once more; None leaves it in `activations`.
+            Studied only, never lowered.
         power_of_two: Whether scales are powers of two, which is what flies, or any positive number.
         per_channel: Whether weights have one scale an output channel, or one a layer.
         learned: Whether scales are parameters that train, or stay as calibrated.
@@ -58,6 +60,7 @@ class Quantization:
     activations: AnyFormat
     first_weights: AnyFormat
     head_weights: AnyFormat
+    skips: AnyFormat | None = None
     power_of_two: bool = True
     per_channel: bool = True
     learned: bool = False
@@ -126,11 +129,11 @@ class ActivationQuantizer(nn.Module):
         scale: Its scale; None for a block format, which carries its own.
     """
 
-    def __init__(self, how: Quantization) -> None:
+    def __init__(self, fmt: AnyFormat, how: Quantization) -> None:
         super().__init__()
         self.how = how
         self.layers: list[str] = []
-        self.format = how.activations if isinstance(how.activations, BlockFormat) else upper_half(how.activations)
+        self.format = fmt if isinstance(fmt, BlockFormat) else upper_half(fmt)
         self.scale = None if isinstance(self.format, BlockFormat) else Scale(1, how)
         self.observed: list[Tensor] | None = None
 
@@ -264,7 +267,7 @@ class QuantizedNetwork(nn.Module):
         self.program = program
         self.how = how
         groups = _joined(program.steps)
-        quantizers = {group: ActivationQuantizer(how) for group in dict.fromkeys(groups.values())}
+        quantizers = {group: ActivationQuantizer(how.activations, how) for group in dict.fromkeys(groups.values())}
         self.convolutions = nn.ModuleDict()
         for place, step in enumerate(program.steps):
             if not isinstance(step, Affine):
@@ -281,6 +284,13 @@ class QuantizedNetwork(nn.Module):
                 unit.target.layers.append(step.target)
             self.convolutions[str(place)] = unit
         self.quantizers = nn.ModuleList(each for each in quantizers.values() if each.layers)
+        self.skips = nn.ModuleDict()
+        for place, step in enumerate(program.steps):
+            if isinstance(step, Concat) and how.skips is not None:
+                quantizer = ActivationQuantizer(how.skips, how)
+                quantizer.layers.append(f"the skip connection of {step.target}")
+                self.skips[str(place)] = quantizer
+                self.quantizers.append(quantizer)
         # A tensor is forgotten after the last step that reads it.
         self._last = {source: place for place, step in enumerate(program.steps) for source in _sources(step)}
 
@@ -296,7 +306,11 @@ class QuantizedNetwork(nn.Module):
                 case Upsample():
                     result = F.interpolate(values[step.source], scale_factor=2.0, mode="nearest")
                 case Concat():
-                    result = torch.cat([values[source] for source in step.sources], dim=1)
+                    newest, joined = list(values)[-1], []
+                    for source in step.sources:
+                        again = str(place) in self.skips and source != newest
+                        joined.append(self.skips[str(place)](values[source]) if again else values[source])
+                    result = torch.cat(joined, dim=1)
                 case _:
                     assert_never(step)
             values[step.target] = result

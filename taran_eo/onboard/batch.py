@@ -205,7 +205,10 @@ class _Teller:
 
 
 def _identity(model: Model, options: Options) -> dict[str, JsonValue]:
-    """All that results of one folder must have in common; neither engine, jobs nor tile size change a result."""
+    """All that results of one folder must have in common; neither engine, jobs nor tile size change a result.
+
+    Of a float model they change logits, within its tolerance, which is no reason to begin anew.
+    """
     threshold = model.threshold if options.threshold is None else options.threshold
     identity = {
         "software": SOFTWARE,

@@ -33,7 +33,8 @@ class Options:
 
     Attributes:
         threshold: Probability from which a pixel is a ship; None for the model's own.
-        tile_size: Side of a tile in pixels, a multiple of the graph's alignment; changes memory and speed only.
+        tile_size: Side of a tile in pixels, a multiple of the graph's alignment; changes memory and speed only, where
+            the graph is exact.
         bands: 1-based bands of the files in the order of the model's contract; None for the usual ones.
         gsd_m: Ground sampling distance in metres of scenes that do not tell their own; None where unknown.
         resample: Whether scenes of another ground sampling distance are resampled to the model's.

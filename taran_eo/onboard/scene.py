@@ -88,7 +88,8 @@ def process(
         codec: How masks are compressed; None for run lengths.
         name: Name of the outputs within the folder, may have folders of its own; None for the scene's name.
         threshold: Probability from which a pixel is a ship; None for the model's own.
-        tile_size: Side of a tile in pixels, a multiple of the graph's alignment. No output depends on it.
+        tile_size: Side of a tile in pixels, a multiple of the graph's alignment. No output depends on it, where the
+            graph is exact.
         min_ship_pixels: Smaller ships are left out of the list, never out of the mask.
         progress: Called with the number of tiles done after each tile.
 

@@ -144,7 +144,7 @@ class FoldStudy(Settings):
             told apart from those of the open sea.
         results: Where the tables and plots go, a path without an ending; None is beside the runs.
         common: The run before the folds, without any tile; None starts each fold from random weights.
-        reference: The run in each fold that the variants start from and are compared with.
+        reference: The run in each fold that variants start from and are compared with; None where none does.
         variant: The variants.
         grid: More of them, by formats.
     """
@@ -159,7 +159,7 @@ class FoldStudy(Settings):
     near_shore: Path | None = None
     results: Path | None = None
     common: Part | None = None
-    reference: Part
+    reference: Part | None = None
     variant: tuple[Variant, ...] = ()
     grid: tuple[Grid, ...] = ()
 
@@ -178,14 +178,17 @@ class FoldStudy(Settings):
     @model_validator(mode="after")
     def _starts_are_there(self) -> Self:
         for each in self.variants:
-            if each.start == COMMON and self.common is None:
-                raise ValueError(f"{each.name} starts from `common`, which the study has not")
+            if each.start != "random" and getattr(self, each.start) is None:
+                raise ValueError(f"{each.name} starts from `{each.start}`, which the study has not")
         return self
 
     @model_validator(mode="after")
     def _controls_are_others(self) -> Self:
         for each in self.variants:
-            others = [REFERENCE, *(other.name for other in self.variants if other is not each)]
+            others = [
+                *([REFERENCE] if self.reference else []),
+                *(other.name for other in self.variants if other is not each),
+            ]
             if each.control is not None and each.control not in others:
                 raise ValueError(f"the control {each.control} of {each.name} is none of {others}")
         return self
@@ -334,6 +337,8 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
         carry(study.common, COMMON, None, study.seeds[0], None)
     for place, seed in enumerate(study.seeds):
         for fold in range(study.folds):
+            if study.reference is None:
+                break
             carry(study.reference, REFERENCE, fold, seed, None if study.common is None else COMMON)
             if REFERENCE in diverged:
                 raise DivergedError(
@@ -349,10 +354,11 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
             for fold in range(min(variant.folds or study.folds, study.folds)):
                 start = COMMON if variant.start == COMMON else _place(REFERENCE, fold, seed)
                 carry(variant, variant.name, fold, seed, start)
-    controls: dict[str, str | None] = {REFERENCE: None}
+    usual = None if study.reference is None else REFERENCE
+    controls: dict[str, str | None] = {} if usual is None else {REFERENCE: None}
     if study.common is not None:
-        controls[COMMON] = REFERENCE
-    controls |= {variant.name: variant.control or REFERENCE for variant in study.variants}
+        controls[COMMON] = usual
+    controls |= {variant.name: variant.control or usual for variant in study.variants}
     rows = tuple(_row(name, control, seen, diverged, study.margin) for name, control in controls.items())
     return Answer(rows, tuple(seen), made)
 
@@ -569,7 +575,7 @@ def _read(path: Path) -> _Done:
 
 
 def score(trained: Trained, images: Sequence[LabelledImage]) -> tuple[list[TileScore], list[TileCurve]]:
-    """Score a trained network on labelled images, read and tiled as on board; a quantized one by its integers.
+    """Score a trained network on labelled images, read and tiled as on board; by its graph, if it has one.
 
     Returns:
         The scores at a probability of one half, and the counts for the curve over `PROBABILITIES`, of each image.

@@ -121,8 +121,9 @@ def _check_publication(network: nn.Module, recipe: Recipe) -> None:
         lower_float(read(network.eval()), recipe.name)
     elif not lowers(formats(how)):
         raise ConfigError(
-            f"A network of {how.weights} is only emulated, so there is no graph of {recipe.name!r} to publish",
-            remedy=f"Take formats of up to {EXACT_EXPONENT_BITS} exponent bits, or leave out [publication]",
+            f"The formats of {recipe.name!r} are only emulated, so there is no graph to publish",
+            remedy=f"Take formats of up to {EXACT_EXPONENT_BITS} exponent bits for all layers and no `skips`, or leave "
+            "out [publication]",
         )
 
 
@@ -181,6 +182,7 @@ def formats(how: Quantization) -> Formats:
         activations,
         or_weights(how.first_weights),
         or_weights(how.head_weights),
+        skips=None if how.skips is None else parse_any_format(how.skips),
         power_of_two=how.power_of_two,
         per_channel=how.per_channel,
         learned=how.learned,
@@ -189,12 +191,12 @@ def formats(how: Quantization) -> Formats:
 
 
 def lowers(how: Formats) -> bool:
-    """Whether networks of these formats have an integer graph: integers, and floats of up to 3 exponent bits.
+    """Whether networks of these formats have an integer graph: of integers, and floats of up to 3 exponent bits.
 
     Others are emulated in float32, whose sums are rounded.
     """
     each = (how.weights, how.activations, how.first_weights, how.head_weights)
-    return all(
+    return how.skips is None and all(
         not isinstance(fmt, BlockFormat) and (isinstance(fmt, Integer) or fmt.exponent_bits <= EXACT_EXPONENT_BITS)
         for fmt in each
     )

@@ -157,6 +157,7 @@ class Quantization(Settings):
             goes to the mantissa. A signed one keeps its sign bit, unused.
         first_weights: Format of the weights of the first layer, whose input is the 8-bit pixel; None is `weights`.
         head_weights: Format of the weights of the last layer, whose output is not quantized; None is `weights`.
+        skips: Format that skip connections are rounded to once more; None leaves them in `activations`. Emulated only.
         power_of_two: Whether scales are powers of two, which is what flies, or any positive number.
         per_channel: Whether weights have one scale an output channel, or one a layer.
         learned: Whether scales train.
@@ -169,6 +170,7 @@ class Quantization(Settings):
     activations: str | None = None
     first_weights: str | None = None
     head_weights: str | None = None
+    skips: str | None = None
     power_of_two: bool = True
     per_channel: bool = True
     learned: bool = False
@@ -198,11 +200,13 @@ class Held(Settings):
         name: What the set is called in the results.
         images: Folder of the images.
         masks: CSV of their masks.
+        only: Score only files that match one of these patterns; empty is all.
     """
 
     name: str
     images: Path
     masks: Path
+    only: tuple[str, ...] = ()
 
 
 class Publication(Settings):

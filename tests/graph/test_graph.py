@@ -7,7 +7,20 @@ import pytest
 
 from taran_eo.errors import CorruptDataError, GraphError
 from taran_eo.formats import Integer, Scaling, integer_image
-from taran_eo.graph import Concat, Conv, Graph, MaxPool, Upsample, load, plan, requantize, run, save, sources_of
+from taran_eo.graph import (
+    Concat,
+    Conv,
+    Graph,
+    MaxPool,
+    Upsample,
+    load,
+    plan,
+    requantize,
+    run,
+    save,
+    sources_of,
+    traffic,
+)
 from tests.graph.networks import random_unet
 
 ROUTES = [("e2m3", "ue2m4", True), ("e3m2", "ue3m3", True), ("int8n", "uint8", False), ("e2m3", "ue2m4", False)]
@@ -170,3 +183,14 @@ def test_images_fit_their_lanes():
     graph = random_unet(np.random.default_rng(9), weights="e3m2", activations="ue3m3")
     lanes = {name: integer_image(tensor.format).lane for name, tensor in graph.tensors.items()}
     assert lanes["down0a"] == np.uint16 and lanes["pixels"] == np.uint8
+
+
+def test_the_traffic_of_a_thin_u_net_is_that_of_its_layers():
+    graph = random_unet(np.random.default_rng(0), width=8, depth=2)
+    # Pixels in; two convolutions a level, pools and upsamplings, each written once; all but the logits read once, the
+    # two skips twice. In bytes of a tile of 64 x 64, levels 0, 1 and 2.
+    full, half, quarter = (8 * (64 >> level) ** 2 for level in range(3))
+    written = 4 * full + 4 * half + quarter + (half + quarter) + (half + full) + 4 * 64 * 64
+    read = 3 * 64 * 64 + written - 4 * 64 * 64 + full + half
+    moved = traffic(graph, 64, 64)
+    assert (moved.total_bytes, moved.skip_bytes) == (written + read, full + half)

@@ -17,7 +17,9 @@ from taran_eo.errors import ConfigError, DivergedError
 from taran_eo.imagery import LabelledImage, kaggle_encode
 from taran_eo.studies import folds
 from taran_eo.studies.folds import FoldStudy, deal, run, shared_water
+from taran_eo.studies.tables import near_shore
 from taran_eo.train import Recipe, data
+from taran_eo.train.outcome import formats
 from tests.train.labelled import QUANTIZATION, RECIPE, write_tiles
 
 STUDY = """
@@ -58,6 +60,23 @@ images = "{images}"
 masks = "{masks}"
 ship_share = 0.2
 empty_share = 0.2
+"""
+
+
+MORE = """
+[[variant]]
+name = "few"
+recipe = "{recipe}"
+set = ["schedule.steps=1"]
+start = "common"
+tiles = 2
+seeds = 1
+[[variant]]
+name = "alone"
+recipe = "{recipe}"
+set = ["schedule.steps=1", "synthetic.scenes=2", "synthetic.size=64", "synthetic.empty_share=1.0"]
+start = "random"
+seeds = 1
 """
 
 
@@ -124,6 +143,31 @@ def test_no_network_is_scored_on_what_it_was_trained_on(study_file, tmp_path, mo
     assert [row.control for row in answer.rows] == [None, "reference", "reference", "longer", "longer"]
     assert rows["reference"].comparison is None and "iou" in rows["common"].comparison.differences
     assert "iou" in rows["e2m3 qat"].comparison.differences
+
+
+def test_networks_may_see_fewer_tiles_or_none(study_file, tmp_path, monkeypatch):
+    text = study_file.read_text()
+    study_file.write_text(text[: text.index("[[variant]]")] + MORE.format(recipe=tmp_path / "small.toml"))
+    seen, starts = {}, {}
+    real = folds.carry_out
+
+    def noted(recipe, folder, report, *, resume):
+        images = [image for pool in data.pools(recipe) for image in pool.images if isinstance(image, LabelledImage)]
+        seen[folder] = {image.path.name for image in images}
+        starts[folder] = recipe.start
+        return real(recipe, folder, report, resume=resume)
+
+    monkeypatch.setattr(folds, "carry_out", noted)
+    study = load_toml(study_file, FoldStudy, ["seeds=[0]"])
+    rows = {row.name: row for row in run(study, tmp_path / "out", lambda name: lambda done: None).rows}
+    tiles = {path.name for table in study.tiles for path in table.images.iterdir()}
+    for fold in range(3):
+        place = tmp_path / "out" / f"fold_{fold}/seed_0/few"
+        assert len(seen[place] & tiles) == 2 and starts[place] == tmp_path / "out/common/weights.safetensors"
+        assert seen[place] & tiles < seen[place.with_name("reference")]
+    alone = tmp_path / "out/seed_0/alone"
+    assert not seen[alone] & tiles and starts[alone] is None
+    assert rows["alone"].scores.tiles == 6 and len(rows["alone"].iou) == 3 and len(rows["few"].iou) == 3
 
 
 def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
@@ -228,6 +272,7 @@ def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
         ('variant=[{name = "reference", recipe = "a.toml"}]', "a name of its own"),
         ('variant=[{name = "a", recipe = "a.toml", control = "b"}]', "the control b of a is none of"),
         ('variant=[{name = "a", recipe = "a.toml", control = "a"}]', "the control a of a is none of"),
+        ('grid=[{setting = "q", formats = ["int4", "int4"], recipe = "a.toml"}]', "a name of its own"),
     ],
 )
 def test_what_makes_no_study_is_refused(study_file, tmp_path, change, said):
@@ -242,11 +287,16 @@ def test_tiles_of_one_name_are_refused(study_file, tmp_path):
         run(load_toml(study_file, FoldStudy), tmp_path / "out", lambda name: lambda done: None)
 
 
-def test_the_study_of_the_project_is_one(repository):
-    study = load_toml(repository / "pipelines" / "study_formats.toml", FoldStudy)
-    for part in (study.common, study.reference, *study.variants):
-        load_toml(repository / part.recipe, Recipe, part.set)
-    assert shared_water(repository / study.shared_water)
+def test_the_studies_of_the_project_are_studies(repository):
+    files = sorted((repository / "pipelines").glob("study_*.toml"))
+    assert [file.stem for file in files] == ["study_formats", "study_skips", "study_tiles"]
+    for file in files:
+        study = load_toml(file, FoldStudy)
+        for part in (study.common, study.reference, *study.variants):
+            if part is not None:
+                recipe = load_toml(repository / part.recipe, Recipe, part.set)
+                assert recipe.quantization is None or formats(recipe.quantization)
+        assert shared_water(repository / study.shared_water) and near_shore(repository / study.near_shore)
 
 
 @given(st.lists(st.integers(0, 50), min_size=8, max_size=30), st.integers(2, 4), st.data())
