@@ -240,7 +240,8 @@ def fake_quantize_blocks(values: Tensor, fmt: BlockFormat, axis: int) -> Tensor:
     # The binade of the largest magnitude, straight from its exponent field; zeros and subnormals have the lowest.
     field = largest.view(torch.int32) >> _FLOAT32_MANTISSA
     field = (field - fmt.element_binade).clamp(1, 254)
-    scales = (field << _FLOAT32_MANTISSA).view(torch.float32).repeat_interleave(fmt.size, dim=-1)[..., :length]
+    scales = (field << _FLOAT32_MANTISSA).view(torch.float32)[..., None].expand(*field.shape, fmt.size)
+    scales = scales.flatten(-2)[..., :length]
     return fake_quantize(values, fmt.element, scales.movedim(-1, axis))
 
 
