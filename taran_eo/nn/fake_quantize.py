@@ -97,11 +97,21 @@ def _backward(gradient: Tensor, values: Tensor, grid: _Grid) -> Tensor:
     return torch.where((full > grid.below) & (full <= grid.largest), gradient, 0.0)
 
 
+def _round_blocks(blocks: Tensor, grid: _Grid, binade: Tensor) -> Tensor:
+    """Round ``[n, size]``, each row by the scale of its largest magnitude; `binade` is that of the largest element."""
+    full = blocks.float()
+    # The binade of the largest magnitude, straight from its exponent field; zeros and subnormals have the lowest.
+    field = full.abs().amax(dim=1, keepdim=True).view(torch.int32) >> _FLOAT32_MANTISSA
+    scale = ((field - binade).clamp(1, 2 * _FLOAT32_BIAS) << _FLOAT32_MANTISSA).view(torch.float32)
+    return (_round(full / scale, grid) * scale).to(blocks.dtype)
+
+
 class _Kernels:
     """What runs on a flat tensor: eager functions, until `compile_kernels` replaces them."""
 
     forward: Callable[[Tensor, _Grid], Tensor] = staticmethod(_round_as_they_are)
     backward: Callable[[Tensor, Tensor, _Grid], Tensor] = staticmethod(_backward)
+    blocks: Callable[[Tensor, _Grid, Tensor], Tensor] = staticmethod(_round_blocks)
 
 
 def compile_kernels() -> bool:
@@ -114,13 +124,17 @@ def compile_kernels() -> bool:
     """
     forward = torch.compile(_round_as_they_are, dynamic=True)
     backward = torch.compile(_backward, dynamic=True)
+    blocks = torch.compile(_round_blocks)
     grid = _grid(Integer(8), 0)
     try:
         for probe in (torch.ones(1024), torch.ones(1024, dtype=torch.bfloat16)):
             backward(forward(probe, grid), probe, grid)
+            for rows in (16, 32):  # a second size makes the number of rows a symbol, once and for all
+                blocks(probe[: 32 * rows].view(rows, 32), grid, torch.tensor(0, dtype=torch.int32))
     except Exception:
         return False
     _Kernels.forward, _Kernels.backward = staticmethod(forward), staticmethod(backward)
+    _Kernels.blocks = staticmethod(blocks)
     return True
 
 
@@ -222,8 +236,26 @@ def fake_quantize(values: Tensor, fmt: Format, scale: Tensor | float = 1.0) -> T
     return result
 
 
+class _StraightThroughBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, fmt: BlockFormat, axis: int) -> Tensor:  # noqa: ANN401 - torch's context
+        moved = values.movedim(axis, -1)
+        length = moved.shape[-1]
+        binade = torch.tensor(fmt.element_binade, dtype=torch.int32)
+        if rest := -length % fmt.size:
+            moved = torch.nn.functional.pad(moved, (0, rest))
+        blocks = _Kernels.blocks(moved.reshape(-1, fmt.size), _grid(fmt.element, 0), binade)
+        return blocks.view(moved.shape)[..., :length].movedim(-1, axis)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        return gradient, None, None
+
+
 def fake_quantize_blocks(values: Tensor, fmt: BlockFormat, axis: int) -> Tensor:
     """Round to a block format: neighbours along an axis share a power-of-two scale, taken from their largest magnitude.
+
+    The gradient passes everywhere: a block scales itself to its values, of which at most the largest saturate.
 
     Args:
         values: ``float32[...]`` or ``bfloat16[...]``.
@@ -231,18 +263,13 @@ def fake_quantize_blocks(values: Tensor, fmt: BlockFormat, axis: int) -> Tensor:
         axis: The axis along which blocks lie; the last block may be short.
 
     Returns:
-        As `fake_quantize`; `taran_eo.formats.round_blocks` is the same in numpy.
+        ``[...]`` of the same type; `taran_eo.formats.round_blocks` is the same in numpy.
+
+    Raises:
+        FormatError: As for `round_to`, of the elements.
     """
-    moved = values.detach().float().movedim(axis, -1)
-    length = moved.shape[-1]
-    padded = torch.nn.functional.pad(moved, (0, -length % fmt.size))
-    largest = padded.unflatten(-1, (-1, fmt.size)).abs().amax(dim=-1)
-    # The binade of the largest magnitude, straight from its exponent field; zeros and subnormals have the lowest.
-    field = largest.view(torch.int32) >> _FLOAT32_MANTISSA
-    field = (field - fmt.element_binade).clamp(1, 254)
-    scales = (field << _FLOAT32_MANTISSA).view(torch.float32)[..., None].expand(*field.shape, fmt.size)
-    scales = scales.flatten(-2)[..., :length]
-    return fake_quantize(values, fmt.element, scales.movedim(-1, axis))
+    result: Tensor = _StraightThroughBlocks.apply(values, fmt, axis)  # type: ignore[no-untyped-call]
+    return result
 
 
 class PowerOfTwo(torch.autograd.Function):

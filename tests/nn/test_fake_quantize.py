@@ -65,8 +65,8 @@ def test_all_inputs_of_float32(name):
 
 COMPILED = """
 import torch
-from taran_eo.formats import parse_format
-from taran_eo.nn.fake_quantize import compile_kernels, fake_quantize
+from taran_eo.formats import parse_any_format, parse_format
+from taran_eo.nn.fake_quantize import compile_kernels, fake_quantize, fake_quantize_blocks
 torch.manual_seed(0)
 inputs = [torch.randn(4, 3, 17, 19) * 4, (torch.randn(2, 5, 8, 8) * 4).to(memory_format=torch.channels_last)]
 inputs += [each.bfloat16() for each in inputs]
@@ -80,6 +80,11 @@ def all_of():
             assert result.stride() == values.stride() and result.dtype == values.dtype
             result.square().sum().backward()
             results += [result, leaf.grad, size.grad]
+        for name in ("mxe2m3", "mxe2m1x8", "mxint8"):
+            leaf = values.clone().requires_grad_()
+            result = fake_quantize_blocks(leaf, parse_any_format(name), 1)
+            result.square().sum().backward()
+            results += [result, leaf.grad, torch.zeros(1)]
     return results
 eager = all_of()
 assert compile_kernels(), "not compiled"
