@@ -317,7 +317,8 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
             "name": f"{study.name}/{place}",
             "seed": recipe.seed + seed,
             "source": tuple(_without(source, hidden) for source in sources),
-            "start": None if start is None else folder / start / WEIGHTS,
+            # The common network may go on from a run that saw none of the tiles either; its recipe says from which.
+            "start": recipe.start if network == COMMON else None if start is None else folder / start / WEIGHTS,
             "held_out": (),
             "publication": None,
         }

@@ -55,10 +55,28 @@ def augment(
     Returns:
         The changed crop, of the same shapes.
     """
+    if rng.random() < settings.haze:
+        pixels = haze(pixels, rng)
     pipeline = _pipeline(settings)
     pipeline.set_random_seed(int(rng.integers(2**31)))
     changed = pipeline(image=np.ascontiguousarray(pixels), mask=np.ascontiguousarray(mask).view(np.uint8))
     return changed["image"], changed["mask"].astype(bool)
+
+
+def haze(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Veil a crop evenly with a bright grey: as much as 85 %, through which a large ship is a few grey levels.
+
+    Args:
+        pixels: ``uint8[size, size, 3]``.
+        rng: Source of chance.
+
+    Returns:
+        The veiled crop.
+    """
+    density = rng.uniform(0.2, 0.85)
+    colour = rng.uniform(130, 220) + rng.uniform(-12, 12, size=3)
+    veiled = (1 - density) * pixels.astype(np.float32) + density * colour
+    return np.rint(veiled).astype(np.uint8)
 
 
 def paste(

@@ -105,6 +105,7 @@ class Augmentation(Settings):
         affine: Probability of a zoom and a turn by any angle, beside one of the 8 symmetries, which is always drawn.
         colour: Probability of a change of brightness and contrast, of one of hue and saturation, and half that of
             one of gamma.
+        haze: Probability of an even veil of haze.
         degrade: Probability of blur, noise, JPEG artefacts or a lower resolution.
         paste: Probability that a crop without ships gets ships of another one pasted.
     """
@@ -112,6 +113,7 @@ class Augmentation(Settings):
     zoom: tuple[float, float] = (0.7, 1.4)
     affine: float = Field(0.6, ge=0, le=1)
     colour: float = Field(0.7, ge=0, le=1)
+    haze: float = Field(0.12, ge=0, le=1)
     degrade: float = Field(0.25, ge=0, le=1)
     paste: float = Field(0.25, ge=0, le=1)
 

@@ -20,7 +20,7 @@ from taran_eo.model import Model, replay
 from taran_eo.provenance import environment
 from taran_eo.studies.folds import score
 from taran_eo.train import Recipe, Source, carry_out, loop
-from taran_eo.train.augment import paste
+from taran_eo.train.augment import haze, paste
 from taran_eo.train.data import cut, pools, training_images
 from taran_eo.train.losses import SegmentationLoss
 from taran_eo.train.recipe import Network
@@ -285,6 +285,16 @@ def test_empty_images_that_raised_alarms_come_more_often(recipe_file):
         sampler.learn([crop], [0.5])
     draws = [sampler.pools[empty].draw(np.random.default_rng(seed)) for seed in range(300)]
     assert draws.count(1) > 0.7 * len(draws)
+
+
+def test_haze_veils_evenly_and_keeps_what_is_there():
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[4:8, 4:12] = 200
+    for _ in range(20):
+        veiled = haze(pixels, rng).astype(int)
+        contrast = veiled[4:8, 4:12].mean(axis=(0, 1)) - veiled[0, 0]
+        assert (contrast >= 29).all() and (contrast <= 161).all() and np.ptp(veiled[4:8, 4:12], axis=(0, 1)).max() == 0
 
 
 def test_pasted_ships_appear_with_their_mask_on_calm_water_only():
