@@ -166,7 +166,7 @@ class FoldStudy(Settings):
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
         """All of them."""
-        return (*self.variant, *(each for grid in self.grid for each in grid.variants()))
+        return (*(each for grid in self.grid for each in grid.variants()), *self.variant)
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -8,7 +8,8 @@ BLOCKED = """
 import importlib, pkgutil, sys
 
 class Refuse:
-    names = {"torch", "torchvision", "albumentations", "scipy", "cv2", "segmentation_models_pytorch", "tensorboard"}
+    names = {"torch", "torchvision", "albumentations", "scipy", "cv2", "segmentation_models_pytorch", "tensorboard",
+             "matplotlib"}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:
@@ -19,7 +20,7 @@ sys.meta_path.insert(0, Refuse())
 """
 EVERYTHING = """
 import taran_eo
-TRAINING = ("taran_eo.nn", "taran_eo.train", "taran_eo.studies.folds")
+TRAINING = ("taran_eo.nn", "taran_eo.train", "taran_eo.studies.folds", "taran_eo.studies.tables")
 seen = []
 for module in pkgutil.walk_packages(taran_eo.__path__, "taran_eo.", onerror=lambda name: None):
     if not module.name.startswith(TRAINING) and not module.name.endswith("__main__"):
