@@ -52,21 +52,19 @@ def command(
     for name, score in scores.items():
         typer.echo(f"{name}: IoU {score.iou}")
     if recipe.publication is not None and trained.graph is not None:
-        from safetensors.numpy import load_file
-
         from taran_eo.studies.publish import publish
 
-        # What was quantized is in the graph; the master is what it began with.
-        began = None if recipe.quantization is None else recipe.start
+        notes = recipe.publication.notes
         model = publish(
             recipe.publication.folder,
             trained.graph,
-            trained.weights() if began is None else load_file(began),
+            # The master is what others are quantized from; of a quantized network, the graph holds everything.
+            trained.weights() if recipe.quantization is None else None,
             version=recipe.publication.version,
             golden_seed=recipe.publication.golden,
             scores=scores,
             facts=facts,
-            notes=recipe.publication.notes,
+            notes="" if notes is None else notes.read_text(encoding="utf-8"),
         )
         typer.echo(f"{model.path}: {model.name} {model.version}")
 

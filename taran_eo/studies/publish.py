@@ -34,7 +34,7 @@ def golden_pixels(seed: int) -> NDArray[np.uint8]:
 def publish(
     folder: Path,
     graph: Graph,
-    weights: Mapping[str, NDArray[Any]],
+    weights: Mapping[str, NDArray[Any]] | None,
     *,
     version: str,
     golden_seed: int,
@@ -47,7 +47,7 @@ def publish(
     Args:
         folder: Where to; a model that is there is replaced.
         graph: The program.
-        weights: The float master.
+        weights: The float master, for those who quantize it; None leaves it out.
         version: Version of the model.
         golden_seed: Seed of the golden tiles.
         scores: Scores on sets that the model was not trained on, by name of the set.

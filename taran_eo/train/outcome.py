@@ -117,6 +117,9 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
 def _check_publication(network: nn.Module, recipe: Recipe) -> None:
     """Refuse before the training what could not be published after it."""
     how = recipe.quantization
+    notes = None if recipe.publication is None else recipe.publication.notes
+    if notes is not None and not notes.is_file():
+        raise ConfigError(f"There is no file {notes} with the notes of the card", remedy="Write it", path=notes)
     if how is None:
         lower_float(read(network.eval()), recipe.name)
     elif not lowers(formats(how)):

@@ -218,13 +218,13 @@ class Publication(Settings):
         folder: Where the model goes.
         version: Its version.
         golden: Seed of the synthetic scene that the golden vectors are cut from.
-        notes: What the card says of data and known failures, in Markdown.
+        notes: Markdown file with what the card says of data and known failures; None says nothing.
     """
 
     folder: Path
     version: str
     golden: int = 1
-    notes: str = ""
+    notes: Path | None = None
 
 
 class Recipe(Settings):
@@ -234,8 +234,7 @@ class Recipe(Settings):
         name: Name of the run and of the model that it makes.
         question: What the run is for, in a sentence.
         seed: Fixes initialization, sampling and augmentation.
-        start: Float weights that the run begins with, in place of random ones; a quantized run that is published
-            needs them.
+        start: Float weights that the run begins with, in place of random ones.
         network: Shape of the network.
         source: What crops are cut from.
         synthetic: Generated scenes among the crops; None has none.
@@ -260,12 +259,6 @@ class Recipe(Settings):
     distillation: Distillation | None = None
     held_out: tuple[Held, ...] = ()
     publication: Publication | None = None
-
-    @model_validator(mode="after")
-    def _publishes_a_master(self) -> Self:
-        if self.publication is not None and self.quantization is not None and self.start is None:
-            raise ValueError("a model folder holds the float weights that a quantized graph began with: give `start`")
-        return self
 
     @model_validator(mode="after")
     def _crops_can_be_pooled(self) -> Self:

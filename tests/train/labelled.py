@@ -60,7 +60,7 @@ masks = "{masks}"
 [publication]
 folder = "{folder}"
 version = "0.0.1"
-notes = "A test."
+notes = "{notes}"
 """
 
 
