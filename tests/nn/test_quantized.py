@@ -254,6 +254,12 @@ def test_dead_activations_are_named():
         quantized(network, formats("e2m3", "ue2m4"))
 
 
+def test_data_that_are_no_numbers_are_named():
+    network = quantize(trained_like(SMALL), formats("e2m3", "ue2m4"))
+    with pytest.raises(LoweringError, match=r"activation of encoder\.0\.0\.conv in calibration is nan"):
+        calibrate(network, [torch.full((1, 3, 32, 32), torch.nan)])
+
+
 def test_what_does_not_fit_the_integers_is_refused_with_layer_and_value():
     with pytest.raises(LoweringError, match=r"encoder\.0\.0\.conv has weights e4m3, whose integers have 19 bits"):
         lower(quantized(trained_like(SMALL), formats("e4m3", "ue2m4")), "wide")

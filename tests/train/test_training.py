@@ -248,6 +248,77 @@ def test_margins_do_not_depend_on_the_formats(recipe_file, tmp_path):
         assert gap.max() <= rest * each.graph.logit_scale
 
 
+def carried(recipe_file, folder, *changes):
+    return carry_out(load_toml(recipe_file, Recipe, changes), folder, lambda done: None, resume=True)
+
+
+def test_what_a_teacher_says_is_learned_beside_the_labels_or_instead(recipe_file, tmp_path):
+    logits, pixels = torch.tensor([[[[0.3, -2.0]]]], requires_grad=True), torch.zeros(1, 3, 1, 2)
+    alike, other = (loop.Teacher(lambda _, said=said: said, 1.0) for said in (logits.detach(), -logits.detach()))
+    alike.loss(pixels, logits).backward()
+    assert logits.grad.abs().max() < 1e-7 and other.loss(pixels, logits) > alike.loss(pixels, logits)
+    # By itself the teacher makes the labels indifferent; beside them it does not.
+    weights = {}
+    for share in (1.0, 0.5):
+        for missed in (0.3, 0.7):  # a weight of the loss on the labels
+            changes = (f"distillation.weight={share}", f"schedule.missed_weight={missed}", "schedule.steps=2")
+            trained = carried(recipe_file, tmp_path / f"{share} {missed}", *changes)
+            weights[share, missed] = trained.weights()["head.weight"]
+    assert np.array_equal(weights[1.0, 0.3], weights[1.0, 0.7])
+    assert not np.array_equal(weights[0.5, 0.3], weights[0.5, 0.7])
+
+
+def test_a_teacher_may_be_another_network(recipe_file, tmp_path):
+    carried(recipe_file, tmp_path / "wide", "network.width=6", "schedule.steps=1")
+    teacher = tmp_path / "wide" / "weights.safetensors"
+    changes = ("schedule.steps=1", f"distillation.teacher={teacher}")
+    recipe = load_toml(recipe_file, Recipe, (*changes, "distillation.network.width=6", "distillation.network.depth=2"))
+    assert str(teacher) in recipe.inputs()
+    carry_out(recipe, tmp_path / "taught", lambda done: None, resume=True)
+    with pytest.raises(ConfigError, match="cannot be loaded into ThinUNet"):
+        carried(recipe_file, tmp_path / "torn", *changes)
+
+
+def test_without_a_step_a_network_is_only_calibrated(recipe_file, tmp_path):
+    carried(recipe_file, tmp_path / "float", "schedule.steps=1")
+    start = tmp_path / "float" / "weights.safetensors"
+    changes = (f"start={start}", "quantization.calibration=2", "schedule.steps=0")
+    first, again = (carried(recipe_file, tmp_path / name, *changes) for name in ("ptq", "again"))
+    assert first.graph.exact and first.graph.digest == again.graph.digest
+
+
+@pytest.mark.parametrize("start", ["float", "scratch"])
+def test_scales_learn_and_stay_powers_of_two(recipe_file, tmp_path, start):
+    changes = ["quantization.calibration=2", "quantization.learned=true", "quantization.scale_rate=200.0"]
+    if start == "float":
+        carried(recipe_file, tmp_path / "float", "schedule.steps=1")
+        changes.append(f"start={tmp_path / 'float' / 'weights.safetensors'}")
+    before = carried(recipe_file, tmp_path / "before", *changes, "schedule.steps=0")
+    after = carried(recipe_file, tmp_path / "after", *changes, "schedule.steps=3")
+    moved = [
+        name for name, value in after.weights().items() if "log2" in name and (value != before.weights()[name]).any()
+    ]
+    assert moved and any("quantizers" in name for name in moved) and any("convolutions" in name for name in moved)
+    scales = [tensor.scaling for tensor in after.graph.tensors.values()]
+    assert all(scaling.exponents for scaling in scales)  # raises where one is no power of two
+
+
+def test_a_network_of_others_is_trained_and_scored_and_lowered_where_it_can(recipe_file, tmp_path):
+    network = ("network.architecture=unet", "schedule.steps=1", "schedule.batch=2")
+    trained = carried(recipe_file, tmp_path / "resnet", *network, "network.encoder=resnet18")
+    assert trained.graph is None and trained.margins() == (128, 32)
+    assert trained.logits(np.zeros((3, 64, 64), np.uint8)).shape == (64, 64)
+    start = f"start={tmp_path / 'resnet' / 'weights.safetensors'}"
+    with pytest.raises(LoweringError, match=r"encoder\.conv1"):
+        carried(recipe_file, tmp_path / "q", *network, "network.encoder=resnet18", start, "quantization.calibration=1")
+    for wrong, said in (
+        ("network.encoder=nothing", "has no unet with the encoder nothing"),
+        ("network.width=4", "both"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            carried(recipe_file, tmp_path / "wrong", *network, wrong)
+
+
 def test_crops_hold_what_they_are_drawn_for(recipe_file, tmp_path):
     found = pools(load_toml(recipe_file, Recipe))
     rng = np.random.default_rng(0)
