@@ -32,6 +32,7 @@ from taran_eo.train import WEIGHTS, Progress, Recipe, Source, Trained, carry_out
 
 COMMON: Final = "common"
 REFERENCE: Final = "reference"
+RANDOM: Final = "random"
 SCORES = "tiles.json"
 """The scores of a network's held-out tiles, beside its weights: while it is missing, the part is not done."""
 
@@ -143,7 +144,8 @@ class FoldStudy(Settings):
         near_shore: JSON with the ``images`` that show land, a pier or a breakwater: their ships and false alarms are
             told apart from those of the open sea.
         results: Where the tables and plots go, a path without an ending; None is beside the runs.
-        common: The run before the folds, without any tile; None starts each fold from random weights.
+        common: The run before the folds, without any tile. It starts from what its recipe says, and without it the
+            references do: weights that saw none of the tiles, or random ones.
         reference: The run in each fold that variants start from and are compared with; None where none does.
         variant: The variants.
         grid: More of them, by formats.
@@ -178,7 +180,7 @@ class FoldStudy(Settings):
     @model_validator(mode="after")
     def _starts_are_there(self) -> Self:
         for each in self.variants:
-            if each.start != "random" and getattr(self, each.start) is None:
+            if each.start != RANDOM and getattr(self, each.start) is None:
                 raise ValueError(f"{each.name} starts from `{each.start}`, which the study has not")
         return self
 
@@ -313,12 +315,13 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
             hidden |= frozenset(np.random.default_rng(seed).permutation(names)[part.tiles :].tolist())
         recipe = load_toml(part.recipe, Recipe, part.set)
         sources = [one for source in recipe.source for one in _widened(source, study, tables)]
+        # What comes first may go on from a run that saw none of the tiles either; its recipe says from which.
+        begun = recipe.start if start is None else None if start == RANDOM else folder / start / WEIGHTS
         changes = {
             "name": f"{study.name}/{place}",
             "seed": recipe.seed + seed,
             "source": tuple(_without(source, hidden) for source in sources),
-            # The common network may go on from a run that saw none of the tiles either; its recipe says from which.
-            "start": recipe.start if network == COMMON else None if start is None else folder / start / WEIGHTS,
+            "start": begun,
             "held_out": (),
             "publication": None,
         }
@@ -349,8 +352,8 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
         for variant in study.variants:
             if place >= (variant.seeds or len(study.seeds)):
                 continue
-            if variant.start == "random":
-                carry(variant, variant.name, None, seed, None)
+            if variant.start == RANDOM:
+                carry(variant, variant.name, None, seed, RANDOM)
                 continue
             for fold in range(min(variant.folds or study.folds, study.folds)):
                 start = COMMON if variant.start == COMMON else _place(REFERENCE, fold, seed)
