@@ -114,6 +114,19 @@ class _Kernels:
     blocks: Callable[[Tensor, _Grid, Tensor], Tensor] = staticmethod(_round_blocks)
 
 
+def _alike(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A compiled kernel that sees nothing but dense tensors, without gradient, autocast or base.
+
+    What differs in any of these is compiled anew, and after the eighth time runs eager, without a word.
+    """
+
+    def run(*tensors: Tensor | _Grid) -> Tensor:
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            return kernel(*(each.detach() if isinstance(each, Tensor) else each for each in tensors))
+
+    return run
+
+
 def compile_kernels() -> bool:
     """Compile the kernels for the rest of the process: every later call runs at the speed of a copy.
 
@@ -122,9 +135,9 @@ def compile_kernels() -> bool:
     Returns:
         Whether it was possible; without a C++ compiler everything stays as it is, and no result changes either way.
     """
-    forward = torch.compile(_round_as_they_are, dynamic=True)
-    backward = torch.compile(_backward, dynamic=True)
-    blocks = torch.compile(_round_blocks)
+    forward = _alike(torch.compile(_round_as_they_are, dynamic=True))
+    backward = _alike(torch.compile(_backward, dynamic=True))
+    blocks = _alike(torch.compile(_round_blocks))
     grid = _grid(Integer(8), 0)
     try:
         for probe in (torch.ones(1024), torch.ones(1024, dtype=torch.bfloat16)):

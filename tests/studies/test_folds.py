@@ -271,8 +271,11 @@ def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
         ("folds=7", "5 independent images cannot be dealt into 7 folds"),
         ("shared_water=absent.json", "does not tell which images show the same water"),
         ('variant=[{name = "reference", recipe = "a.toml"}]', "a name of its own"),
-        ('variant=[{name = "a", recipe = "a.toml", control = "b"}]', "the control b of a is none of"),
-        ('variant=[{name = "a", recipe = "a.toml", control = "a"}]', "the control a of a is none of"),
+        ('variant=[{name = "longer", recipe = "a.toml", control = "b"}]', "the control b of longer is none of"),
+        (
+            'variant=[{name = "longer", recipe = "a.toml", control = "longer"}]',
+            "the control longer of longer is none of",
+        ),
         ('grid=[{setting = "q", formats = ["int4", "int4"], recipe = "a.toml"}]', "a name of its own"),
     ],
 )
