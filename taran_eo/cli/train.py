@@ -61,6 +61,7 @@ def command(
             # The master is what others are quantized from; of a quantized network, the graph holds everything.
             trained.weights() if recipe.quantization is None else None,
             version=recipe.publication.version,
+            threshold=recipe.publication.threshold,
             golden_seed=recipe.publication.golden,
             scores=scores,
             facts=facts,
@@ -77,11 +78,13 @@ def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores]":
     from taran_eo.studies.folds import score
 
     found = {}
+    threshold = 0.5 if recipe.publication is None else recipe.publication.threshold
     for held in recipe.held_out:
         images = [
             image
             for image in read_labels(held.images, held.masks)
             if not held.only or any(image.path.match(pattern) for pattern in held.only)
         ]
-        found[held.name] = aggregate(score(trained, images)[0], rng=np.random.default_rng(0))
+        tiles = [one for (one,) in score(trained, images, (threshold,))]
+        found[held.name] = aggregate(tiles, rng=np.random.default_rng(0))
     return found

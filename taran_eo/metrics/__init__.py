@@ -10,7 +10,8 @@ intersection over union (IoU); ties go to the earlier true ship, then to the ear
 **found** when its partner has an IoU of at least 0.1. That is what a maritime user means by a detection: at
 the right place and of the right order of size. Labels that are loose by one to three pixels would turn
 correct detections of small boats into misses at a stricter limit, and a mere touch would reward one blob
-over a whole harbour. A component without a found partner is a **false alarm**.
+over a whole harbour. A component without a found partner is a **false alarm**. Beside it stands the recall of
+**large** ships, of more than 100 pixels, at an IoU above 0.3.
 
 **The Kaggle score** (`f2`) counts a pair as a hit at threshold t when its IoU exceeds t, for t = 0.50, 0.55,
 ... 0.95, takes F2 = 5 TP / (5 TP + 4 FN + FP), and averages over the thresholds and then over the tiles; a
@@ -33,9 +34,7 @@ from taran_eo.metrics.tile import (
     KAGGLE_IOU_PERCENT,
     LENGTH_BIN_NAMES,
     LENGTH_BINS_M,
-    TileCurve,
     TileScore,
-    curve_tile,
     score_tile,
 )
 
@@ -48,10 +47,8 @@ __all__ = [
     "Comparison",
     "Interval",
     "Scores",
-    "TileCurve",
     "TileScore",
     "aggregate",
     "compare",
-    "curve_tile",
     "score_tile",
 ]

@@ -49,7 +49,8 @@ class Scores:
         f2: The Kaggle score.
         baseline_empty: The Kaggle score of an all-empty answer on these tiles.
         ship_recall: Share of the true ships that were found.
-        ship_recall_by_length_m: The same by length of ship, one for each of `LENGTH_BIN_NAMES`.
+        large_ship_recall: Share of the large ones that were found at the stricter limit.
+        ship_recall_by_length_m: As `ship_recall`, by length of ship, one for each of `LENGTH_BIN_NAMES`.
         false_alarms_per_km2: False alarms over the valid area.
         ships: True ships by length.
         found: Found ships by length.
@@ -66,6 +67,7 @@ class Scores:
     f2: Interval
     baseline_empty: Interval
     ship_recall: Interval
+    large_ship_recall: Interval
     ship_recall_by_length_m: tuple[Interval, ...]
     false_alarms_per_km2: Interval
     ships: tuple[int, ...]
@@ -100,6 +102,7 @@ _SCORES = (
     "f2",
     "baseline_empty",
     "ship_recall",
+    "large_ship_recall",
     "false_alarms_per_km2",
 )
 _BINS = len(LENGTH_BIN_NAMES)
@@ -210,8 +213,8 @@ def _less(totals: Ints) -> NDArray[np.float64]:
 
 
 # Columns of the matrix that is resampled.
-_TILES, _EMPTY, _F2, _TP, _FP, _FN, _AREA, _COMPONENTS = range(8)
-_SHIPS, _FOUND = slice(8, 8 + _BINS), slice(8 + _BINS, 8 + 2 * _BINS)
+_TILES, _EMPTY, _F2, _TP, _FP, _FN, _AREA, _COMPONENTS, _LARGE, _LARGE_FOUND = range(10)
+_SHIPS, _FOUND = slice(10, 10 + _BINS), slice(10 + _BINS, 10 + 2 * _BINS)
 
 
 def _rows(tiles: Sequence[TileScore]) -> Ints:
@@ -221,7 +224,7 @@ def _rows(tiles: Sequence[TileScore]) -> Ints:
             (
                 *(1, sum(tile.ships) == 0, round(tile.f2 * _F2_UNIT)),
                 *(tile.true_positive_px, tile.false_positive_px, tile.false_negative_px),
-                *(tile.area_m2, tile.components, *tile.ships, *tile.found),
+                *(tile.area_m2, tile.components, tile.large, tile.large_found, *tile.ships, *tile.found),
             )
             for tile in tiles
         ],
@@ -261,6 +264,7 @@ def _ratios(totals: Ints) -> NDArray[np.float64]:
         (column[_F2] / _F2_UNIT, tiles),
         (column[_EMPTY], tiles),
         (found.sum(axis=0), ships.sum(axis=0)),
+        (column[_LARGE_FOUND], column[_LARGE]),
         (column[_COMPONENTS] - found.sum(axis=0), column[_AREA] / 1e6),
         *zip(found, ships, strict=True),
     ]

@@ -15,7 +15,7 @@ Bools = NDArray[np.bool_]
 KAGGLE_IOU_PERCENT = tuple(range(50, 100, 5))
 FOUND_IOU_PERCENT = 10
 LARGE_PX = 100
-LARGE_IOU_PERCENT = 30
+STRICT_IOU_PERCENT = 30
 LENGTH_BINS_M = (30.0, 60.0, 120.0)
 """Limits between the size bins: a ship of just 30 m is in the second."""
 LENGTH_BIN_NAMES = ("under_30", "30_to_60", "60_to_120", "over_120")
@@ -34,6 +34,9 @@ class TileScore:
         found: Those of `ships` that were found.
         components: Predicted ships.
         hits: Pairs with an IoU above each of `KAGGLE_IOU_PERCENT`.
+        large: True ships of more than `LARGE_PX` pixels.
+        large_found: Those of them whose partner has an IoU above `STRICT_IOU_PERCENT`.
+        matched: Predicted ships whose partner, of any size, has an IoU above it.
         group: Tiles of one group are resampled together; None is a group of its own.
     """
 
@@ -45,6 +48,9 @@ class TileScore:
     found: tuple[int, ...]
     components: int
     hits: tuple[int, ...]
+    large: int
+    large_found: int
+    matched: int
     group: str | None = None
 
     @property
@@ -88,6 +94,8 @@ def score_tile(
         truth[window.slices] |= part
     lengths_m = [oriented_length_px(part) * gsd_m for _, part in ships]
     bins = [int(np.searchsorted(LENGTH_BINS_M, length, side="right")) for length in lengths_m]
+    large = {place for place, (_, part) in enumerate(ships) if np.count_nonzero(part) > LARGE_PX}
+    strict = [ship for ship, _, same, union in partners if 100 * same > STRICT_IOU_PERCENT * union]
     found = [bins[ship] for ship, _, same, union in partners if 100 * same >= FOUND_IOU_PERCENT * union]
     same_px = int(np.count_nonzero(answer & truth))
     return TileScore(
@@ -99,48 +107,11 @@ def score_tile(
         found=tuple(found.count(k) for k in range(len(LENGTH_BIN_NAMES))),
         components=components,
         hits=tuple(sum(100 * same > t * union for _, _, same, union in partners) for t in KAGGLE_IOU_PERCENT),
+        large=len(large),
+        large_found=len(large.intersection(strict)),
+        matched=len(strict),
         group=group,
     )
-
-
-@dataclass(frozen=True)
-class TileCurve:
-    """What one tile adds to the curve of found ships against false alarms, for each of several thresholds.
-
-    Attributes:
-        ships: True ships of more than `LARGE_PX` pixels.
-        found: Those of them whose partner has an IoU above `LARGE_IOU_PERCENT`, by threshold.
-        false_alarms: Components without such a partner, true ships of any size counted as partners, by threshold.
-        area_m2: Valid area.
-    """
-
-    ships: int
-    found: tuple[int, ...]
-    false_alarms: tuple[int, ...]
-    area_m2: int
-
-
-def curve_tile(
-    truths: Iterable[Part], logits: NDArray[np.float32], valid: Bools, thresholds: Sequence[float], *, gsd_m: float
-) -> TileCurve:
-    """Compare logits with the true ships of a tile at several thresholds.
-
-    Args:
-        truths: As for `score_tile`.
-        logits: float32[rows, cols].
-        valid: bool[rows, cols].
-        thresholds: Logits from which a pixel is called ship.
-        gsd_m: Ground sampling distance in metres a pixel.
-    """
-    ships = _seen_ships(truths, valid)
-    large = {place for place, (_, part) in enumerate(ships) if np.count_nonzero(part) > LARGE_PX}
-    found, false_alarms = [], []
-    for threshold in thresholds:
-        components, partners = _compare(ships, (logits >= threshold) & valid)
-        good = [ship for ship, _, same, union in partners if 100 * same > LARGE_IOU_PERCENT * union]
-        found.append(len(large.intersection(good)))
-        false_alarms.append(components - len(good))
-    return TileCurve(len(large), tuple(found), tuple(false_alarms), round(np.count_nonzero(valid) * gsd_m**2))
 
 
 def _seen_ships(truths: Iterable[Part], seen: Bools) -> list[Part]:

@@ -25,7 +25,7 @@ from taran_eo.errors import ConfigError, DivergedError
 from taran_eo.evaluation import Predict, answers
 from taran_eo.graph import Graph
 from taran_eo.imagery import LabelledImage, read_labels
-from taran_eo.metrics import Cell, Comparison, Scores, TileCurve, TileScore, aggregate, compare, curve_tile, score_tile
+from taran_eo.metrics import Cell, Comparison, Scores, TileScore, aggregate, compare, score_tile
 from taran_eo.provenance import Environment, Provenance, cores, sha256_config, sha256_file
 from taran_eo.studies.publish import CONTRACT
 from taran_eo.train import WEIGHTS, Progress, Recipe, Source, Trained, carry_out
@@ -37,10 +37,10 @@ SCORES = "tiles.json"
 """The scores of a network's held-out tiles, beside its weights: while it is missing, the part is not done."""
 
 PROBABILITIES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
-"""From which a pixel is called ship, along the curve of found ships against false alarms."""
+"""From which a pixel may be called ship: every held-out tile is scored at each of them."""
 
-THRESHOLDS = tuple(math.log(each / (1 - each)) for each in PROBABILITIES)
-"""The same as logits."""
+HALF = PROBABILITIES.index(0.5)
+"""Position of the probability that is taken where none can be chosen."""
 
 Report = Callable[[Progress], None]
 
@@ -205,16 +205,21 @@ class Scored:
         fold: The fold that it was dealt to, which the network was not trained on.
         seed: What was added to the seeds.
         network: Name of the variant, ``reference`` or ``common``.
-        score: Its score.
-        curve: Its counts for the curve over `PROBABILITIES`.
+        curve: Its scores at each of `PROBABILITIES`.
+        position: That of the probability that was chosen without the tiles of this fold.
     """
 
     image: str
     fold: int
     seed: int
     network: str
-    score: TileScore
-    curve: TileCurve
+    curve: tuple[TileScore, ...]
+    position: int = HALF
+
+    @property
+    def score(self) -> TileScore:
+        """Its score at the chosen probability."""
+        return self.curve[self.position]
 
 
 @dataclass(frozen=True)
@@ -228,6 +233,7 @@ class Row:
             every run diverged.
         comparison: With its control in the same folds and with the same seeds; None without a control.
         iou: IoU by fold and seed; None where it is not defined.
+        probabilities: From which a pixel is called ship, by fold and seed.
         diverged: Folds and seeds of the runs that diverged, which are in none of the figures.
     """
 
@@ -236,6 +242,7 @@ class Row:
     scores: Scores | None
     comparison: Comparison | None
     iou: Mapping[tuple[int, int], float | None]
+    probabilities: Mapping[tuple[int, int], float]
     diverged: tuple[tuple[int, int], ...]
 
 
@@ -255,24 +262,18 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class _Tile:
-    score: TileScore
-    curve: TileCurve
-
-
-@dataclass(frozen=True)
 class _Done:
     """A part of a study that was trained and scored.
 
     Attributes:
         identity: Of the recipe and its inputs.
         made: How the network came to be; None where the run diverged.
-        tiles: The scores of its held-out images by name; none where the run diverged.
+        tiles: The scores of its held-out images by name, at each of `PROBABILITIES`; none where the run diverged.
     """
 
     identity: str
     made: Provenance | None
-    tiles: Mapping[str, _Tile]
+    tiles: Mapping[str, tuple[TileScore, ...]]
 
 
 _DONE = TypeAdapter(_Done)
@@ -333,8 +334,8 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
             return
         made[place] = done.made
         seen.extend(
-            Scored(name, fold_of[name], seed, network, replace(tile.score, group=group_of[name]), tile.curve)
-            for name, tile in done.tiles.items()
+            Scored(name, fold_of[name], seed, network, tuple(replace(one, group=group_of[name]) for one in curve))
+            for name, curve in done.tiles.items()
         )
 
     if study.common is not None:
@@ -363,8 +364,34 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
     if study.common is not None:
         controls[COMMON] = usual
     controls |= {variant.name: variant.control or usual for variant in study.variants}
-    rows = tuple(_row(name, control, seen, diverged, study.margin) for name, control in controls.items())
-    return Answer(rows, tuple(seen), made)
+    # A quantized network is read as the float network that it is compared with, which alone chooses.
+    judges = {variant.name: controls[variant.name] for variant in study.variants if variant.formats is not None}
+    tiles = tuple(choose(seen, {name: judge for name, judge in judges.items() if judge is not None}))
+    rows = tuple(_row(name, control, tiles, diverged, study.margin) for name, control in controls.items())
+    return Answer(rows, tiles, made)
+
+
+def choose(tiles: Iterable[Scored], judges: Mapping[str, str]) -> Iterator[Scored]:
+    """Choose from which probability a pixel is called ship: the one of the highest IoU over all other folds.
+
+    Args:
+        tiles: Scored tiles.
+        judges: For a network, the one whose scores decide, in the same seed; those that are not in it decide alone.
+
+    Yields:
+        The tiles, in order, each with the position of its fold; that of one half where no other fold was scored.
+    """
+    tiles = tuple(tiles)
+    counts: dict[tuple[str, int], dict[int, NDArray[np.int64]]] = {}
+    for tile in tiles:
+        one = np.array([(at.true_positive_px, at.false_positive_px + at.false_negative_px) for at in tile.curve])
+        folds = counts.setdefault((tile.network, tile.seed), {})
+        folds[tile.fold] = folds.get(tile.fold, np.zeros_like(one)) + one
+    for tile in tiles:
+        folds = counts.get((judges.get(tile.network, tile.network), tile.seed), {})
+        others = sum(one for fold, one in folds.items() if fold != tile.fold)
+        position = HALF if isinstance(others, int) else int(np.argmax(others[:, 0] / np.maximum(1, others.sum(axis=1))))
+        yield replace(tile, position=position)
 
 
 def _place(network: str, fold: int | None, seed: int) -> str:
@@ -388,12 +415,14 @@ def _row(
         others = _cells(tiles, control)
         pairs = {place: (others[place], cells[place]) for place in cells if place in others}
     everything = [score for scores in cells.values() for score in scores]
+    chosen = {(tile.fold, tile.seed): PROBABILITIES[tile.position] for tile in tiles if tile.network == name}
     return Row(
         name,
         control,
         aggregate(everything, rng=np.random.default_rng(0)) if everything else None,
         compare(pairs, margin=margin, rng=np.random.default_rng(0)) if pairs else None,
         {place: aggregate(each, rng=np.random.default_rng(0)).iou.value for place, each in cells.items()},
+        {place: chosen[place] for place in cells},
         tuple(diverged.get(name, ())),
     )
 
@@ -432,6 +461,7 @@ def save(answer: Answer, study: FoldStudy, folder: Path, result_file: Path) -> N
                 "fold": tile.fold,
                 "seed": tile.seed,
                 "network": tile.network,
+                "probability": PROBABILITIES[tile.position],
                 **asdict(tile.score),
             }
             if number == 0:
@@ -447,6 +477,7 @@ def _told(row: Row) -> dict[str, object]:
         "control": row.control,
         "folds and seeds": [list(place) for place in row.iou],
         "iou": list(row.iou.values()),
+        "probabilities": list(row.probabilities.values()),
         "diverged": row.diverged,
         "scores": None if row.scores is None else row.scores.to_dict(),
         "less control": None
@@ -551,8 +582,8 @@ def _part(recipe: Recipe, folder: Path, held: Sequence[LabelledImage], report: C
         else:
             made = trained.provenance().to_dict()
             tiles = {
-                image.path.name: {"score": asdict(one), "curve": asdict(other)}
-                for image, one, other in zip(held, *score(trained, held), strict=True)
+                image.path.name: [asdict(at) for at in curve]
+                for image, curve in zip(held, score(trained, held, PROBABILITIES), strict=True)
             }
         folder.mkdir(parents=True, exist_ok=True)  # a run may diverge before it leaves anything
         unfinished = path.with_suffix(".part")
@@ -578,28 +609,28 @@ def _read(path: Path) -> _Done:
         ) from error
 
 
-def score(trained: Trained, images: Sequence[LabelledImage]) -> tuple[list[TileScore], list[TileCurve]]:
+def score(
+    trained: Trained, images: Sequence[LabelledImage], probabilities: Sequence[float]
+) -> Iterator[tuple[TileScore, ...]]:
     """Score a trained network on labelled images, read and tiled as on board; by its graph, if it has one.
 
-    Returns:
-        The scores at a probability of one half, and the counts for the curve over `PROBABILITIES`, of each image.
+    Args:
+        trained: The network.
+        images: With their ships.
+        probabilities: From which a pixel is called ship.
+
+    Yields:
+        The scores of an image at each of the probabilities.
     """
     predict = trained.logits if trained.graph is None else _integers(trained.graph)
     halo, alignment = trained.margins()
-    scores: list[TileScore] = []
-    curves: list[TileCurve] = []
+    logits = [math.log(each / (1 - each)) for each in probabilities]
     for answer in answers(images, predict, CONTRACT, halo=halo, alignment=alignment):
         ships = list(answer.image.parts())
-        scores.append(score_tile(ships, answer.said >= 0, answer.valid, gsd_m=answer.gsd_m))
-        curves.append(curve_tile(ships, answer.said, answer.valid, THRESHOLDS, gsd_m=answer.gsd_m))
-    return scores, curves
+        yield tuple(score_tile(ships, answer.said >= each, answer.valid, gsd_m=answer.gsd_m) for each in logits)
 
 
 def _integers(graph: Graph) -> Predict:
     engine = open_engine("auto", graph, threads=cores())
-
-    def logits(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        real: NDArray[np.float32] = (engine.run(pixels)[0] * graph.logit_scale).astype(np.float32)
-        return real
-
-    return logits
+    # In float64 every logit is exact, so that a pixel is ship here if and only if it is on board.
+    return lambda pixels: engine.run(pixels)[0] * graph.logit_scale

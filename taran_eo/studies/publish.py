@@ -37,6 +37,7 @@ def publish(
     weights: Mapping[str, NDArray[Any]] | None,
     *,
     version: str,
+    threshold: float,
     golden_seed: int,
     scores: Mapping[str, Scores],
     facts: Mapping[str, object],
@@ -49,6 +50,7 @@ def publish(
         graph: The program.
         weights: The float master, for those who quantize it; None leaves it out.
         version: Version of the model.
+        threshold: Probability from which a pixel is a ship.
         golden_seed: Seed of the golden tiles.
         scores: Scores on sets that the model was not trained on, by name of the set.
         facts: Provenance, for the end of the card.
@@ -62,15 +64,17 @@ def publish(
         graph=graph,
         contract=CONTRACT,
         classes=("sea", "ship"),
-        threshold=0.5,
+        threshold=threshold,
         golden_pixels=golden_pixels(golden_seed),
-        card=card(graph, version, scores, facts, notes),
+        card=card(graph, version, threshold, scores, facts, notes),
         weights=weights,
         overwrite=True,
     )
 
 
-def card(graph: Graph, version: str, scores: Mapping[str, Scores], facts: Mapping[str, object], notes: str) -> str:
+def card(
+    graph: Graph, version: str, threshold: float, scores: Mapping[str, Scores], facts: Mapping[str, object], notes: str
+) -> str:
     """The model card in Markdown; every figure in its tables comes from `scores` and `graph`."""
     lines = [
         f"# {graph.name} {version}",
@@ -88,7 +92,7 @@ def card(graph: Graph, version: str, scores: Mapping[str, Scores], facts: Mappin
         "",
         "## Scores",
         "",
-        "With 95 % bootstrap intervals over the tiles, none of which was trained on.",
+        f"At a threshold of {threshold:g}, with 95 % bootstrap intervals over the tiles, none of which was trained on.",
         "",
         *_table(scores),
         "",
@@ -104,7 +108,8 @@ def card(graph: Graph, version: str, scores: Mapping[str, Scores], facts: Mappin
 
 
 def _table(scores: Mapping[str, Scores]) -> list[str]:
-    names = ["iou", "dice", "precision", "recall", "f2", "baseline_empty", "ship_recall", "false_alarms_per_km2"]
+    names = ["iou", "dice", "precision", "recall", "f2", "baseline_empty", "ship_recall"]
+    names += ["large_ship_recall", "false_alarms_per_km2"]
     rows = {name: [str(getattr(each, name)) for each in scores.values()] for name in names}
     rows["tiles, ships"] = [f"{each.tiles}, {sum(each.ships)}" for each in scores.values()]
     for place, length in enumerate(LENGTH_BIN_NAMES):

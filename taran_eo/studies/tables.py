@@ -245,12 +245,12 @@ def _curve(tiles: Sequence[Scored], shore: frozenset[str]) -> Iterator[Point]:
                 for tile in tiles
                 if tile.network == network and (wanted is None or (tile.image in shore) == wanted)
             ]
-            ships, area = sum(each.ships for each in curves), sum(each.area_m2 for each in curves) / 1e6
-            if not ships or not area:
-                continue
-            for position, probability in enumerate(PROBABILITIES):
-                found = sum(each.found[position] for each in curves)
-                alarms = sum(each.false_alarms[position] for each in curves)
+            for probability, scores in zip(PROBABILITIES, zip(*curves, strict=True), strict=False):
+                ships, area = sum(each.large for each in scores), sum(each.area_m2 for each in scores) / 1e6
+                if not ships or not area:
+                    continue
+                found = sum(each.large_found for each in scores)
+                alarms = sum(each.components - each.matched for each in scores)
                 yield Point(
                     network=_name(network),
                     place=place,

@@ -217,12 +217,15 @@ class Publication(Settings):
     Attributes:
         folder: Where the model goes.
         version: Its version.
+        threshold: Probability from which a pixel is a ship, for the model and for the scores in its card. Choose it
+            without any of the tiles that it is scored on.
         golden: Seed of the synthetic scene that the golden vectors are cut from.
         notes: Markdown file with what the card says of data and known failures; None says nothing.
     """
 
     folder: Path
     version: str
+    threshold: float = Field(0.5, gt=0, lt=1)
     golden: int = 1
     notes: Path | None = None
 

@@ -14,8 +14,8 @@ from taran_eo.imagery import Window
 from taran_eo.metrics import Interval, TileScore, aggregate, compare, score_tile
 from taran_eo.nn.segmentation_models import ensure_torchvision
 
-FOUND = TileScore(80, 10, 20, 1_000_000, (1, 1, 0, 0), (1, 0, 0, 0), 3, (1,) * 5 + (0,) * 5)
-EMPTY = TileScore(0, 0, 0, 1_000_000, (0,) * 4, (0,) * 4, 0, (0,) * 10)
+FOUND = TileScore(80, 10, 20, 1_000_000, (1, 1, 0, 0), (1, 0, 0, 0), 3, (1,) * 5 + (0,) * 5, 2, 1, 1)
+EMPTY = TileScore(0, 0, 0, 1_000_000, (0,) * 4, (0,) * 4, 0, (0,) * 10, 0, 0, 0)
 
 COUNTS = st.integers(0, 50)
 
@@ -27,7 +27,10 @@ def tiles(draw: st.DrawFn) -> TileScore:
     hits = tuple(sorted(draw(st.lists(st.integers(0, sum(found)), min_size=10, max_size=10)), reverse=True))
     components = sum(found) + draw(st.integers(0, 3))
     group = draw(st.sampled_from([None, "a", "b"]))
-    return TileScore(draw(COUNTS), draw(COUNTS), draw(COUNTS), 10_000, ships, found, components, hits, group)
+    matched = draw(st.integers(0, sum(found)))
+    large = draw(st.integers(0, sum(ships)))
+    strict = (large, draw(st.integers(0, min(large, matched))), matched)
+    return TileScore(draw(COUNTS), draw(COUNTS), draw(COUNTS), 10_000, ships, found, components, hits, *strict, group)
 
 
 def test_golden_set() -> None:
@@ -39,7 +42,7 @@ def test_golden_set() -> None:
     # The first tile: five thresholds with TP 1, FN 1, FP 2.
     assert scores.f2.value == pytest.approx((0.5 * 5 / 11 + 1) / 2)
     assert scores.baseline_empty.value == 0.5
-    assert scores.ship_recall.value == 0.5
+    assert scores.ship_recall.value == scores.large_ship_recall.value == 0.5
     assert [recall.value for recall in scores.ship_recall_by_length_m] == [1.0, 0.0, None, None]
     assert (scores.false_alarms, scores.area_km2, scores.false_alarms_per_km2.value) == (2, 2.0, 1.0)
     assert scores.baseline_empty.ci == (0.0, 1.0)
@@ -76,6 +79,7 @@ def test_the_dictionary_is_json_with_an_interval_beside_each_score() -> None:
         "recall",
         "f2",
         "ship_recall",
+        "large_ship_recall",
         "false_alarms_per_km2",
         "baseline_empty",
     ):
@@ -121,7 +125,7 @@ def test_the_interval_equals_a_bootstrap_over_lists() -> None:
     """A slow twin that draws tiles one by one; other random numbers, so equal up to their spread."""
     rng = np.random.default_rng(5)
     many = [
-        TileScore(int(a), int(b), int(c), 100, (1, 0, 0, 0), (0,) * 4, 0, (0,) * 10)
+        TileScore(int(a), int(b), int(c), 100, (1, 0, 0, 0), (0,) * 4, 0, (0,) * 10, 0, 0, 0)
         for a, b, c in rng.integers(0, 100, (40, 3))
     ]
     ratios = []
@@ -141,7 +145,9 @@ def test_overlapping_tiles_are_resampled_together() -> None:
     def empty_or_not(group: bool) -> Interval:
         return aggregate(
             [
-                TileScore(0, 0, 0, 1, (int(full), 0, 0, 0), (0,) * 4, 0, (0,) * 10, str(index) if group else None)
+                TileScore(
+                    0, 0, 0, 1, (int(full), 0, 0, 0), (0,) * 4, 0, (0,) * 10, 0, 0, 0, str(index) if group else None
+                )
                 for index, full in enumerate(clusters)
                 for _ in range(4)
             ],
@@ -159,7 +165,8 @@ def test_intervals_hold_the_truth_about_95_times_in_100() -> None:
     chance, trials, held = 0.4, 400, 0
     for _ in range(trials):
         drawn = [
-            TileScore(0, 0, 0, 1, (int(full), 0, 0, 0), (0,) * 4, 0, (0,) * 10) for full in rng.random(100) < 1 - chance
+            TileScore(0, 0, 0, 1, (int(full), 0, 0, 0), (0,) * 4, 0, (0,) * 10, 0, 0, 0)
+            for full in rng.random(100) < 1 - chance
         ]
         low, high = aggregate(drawn, rng=rng, resamples=400).baseline_empty.ci
         held += low <= chance <= high

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from taran_eo.errors import ContractError
 from taran_eo.imagery import Window
-from taran_eo.metrics import KAGGLE_IOU_PERCENT, TileScore, curve_tile, score_tile
+from taran_eo.metrics import KAGGLE_IOU_PERCENT, TileScore, score_tile
 from taran_eo.ships import label_components, oriented_length_px
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12))
@@ -179,7 +179,7 @@ def test_a_perfect_answer_finds_everything(mask: np.ndarray) -> None:
     assert tile.false_positive_px == tile.false_negative_px == 0
 
 
-def test_the_curve_counts_large_ships_and_false_alarms_at_each_threshold() -> None:
+def test_large_ships_and_their_alarms_need_the_stricter_overlap() -> None:
     large, small = box(np.s_[0:10], np.s_[0:20]), box(np.s_[15:18], np.s_[0:10])
     logits = np.full((20, 40), -5.0, np.float32)
     logits[0:10, 0:8] = 1.0  # IoU 0.4 of the large ship
@@ -187,20 +187,17 @@ def test_the_curve_counts_large_ships_and_false_alarms_at_each_threshold() -> No
     logits[15:18, 0:10] = 0.5
     logits[5, 30] = 2.0  # a false alarm
     ships = [(Window(0, 0, 20, 40), large), (Window(0, 0, 20, 40), small)]
-    curve = curve_tile(ships, logits, np.ones((20, 40), np.bool_), (-2.0, 0.0, 0.75, 1.5, 3.0), gsd_m=1.5)
-    assert (curve.ships, curve.area_m2) == (1, 1800)
-    assert curve.found == (1, 1, 1, 0, 0)
-    assert curve.false_alarms == (1, 1, 1, 1, 0)
+    tiles = [score_tile(ships, logits >= threshold, gsd_m=1.5) for threshold in (-2.0, 0.0, 0.75, 1.5, 3.0)]
+    assert [tile.large for tile in tiles] == [1] * 5
+    assert [tile.large_found for tile in tiles] == [1, 1, 1, 0, 0]
+    assert [tile.components - tile.matched for tile in tiles] == [1, 1, 1, 1, 0]
 
 
 @given(st.data())
-def test_at_one_threshold_the_curve_is_the_score(data: st.DataObject) -> None:
+def test_the_stricter_overlap_finds_no_more(data: st.DataObject) -> None:
     truth, answer = (data.draw(arrays(np.bool_, (12, 12))) for _ in range(2))
     labels, count = label_components(truth)
     ships = [(Window(0, 0, 12, 12), labels == number) for number in range(1, count + 1)]
-    valid = np.ones((12, 12), np.bool_)
-    curve = curve_tile(ships, np.where(answer, 1.0, -1.0).astype(np.float32), valid, (0.0,), gsd_m=2.0)
     tile = score_tile(ships, answer, gsd_m=2.0)
-    # The score counts a partner from an IoU of 0.1, the curve above 0.3.
-    assert curve.false_alarms[0] >= tile.components - sum(tile.found) and curve.area_m2 == tile.area_m2
-    assert curve.ships == sum(part.sum() > 100 for _, part in ships) and curve.found[0] <= curve.ships
+    assert tile.large == sum(part.sum() > 100 for _, part in ships)
+    assert tile.large_found <= min(tile.large, tile.matched) and tile.matched <= sum(tile.found)

@@ -15,8 +15,9 @@ from taran_eo.cli import app
 from taran_eo.config import load_toml
 from taran_eo.errors import ConfigError, DivergedError
 from taran_eo.imagery import LabelledImage, kaggle_encode
+from taran_eo.metrics import TileScore
 from taran_eo.studies import folds
-from taran_eo.studies.folds import FoldStudy, deal, run, shared_water
+from taran_eo.studies.folds import PROBABILITIES, FoldStudy, Scored, choose, deal, run, shared_water
 from taran_eo.studies.tables import near_shore
 from taran_eo.train import Recipe, data
 from taran_eo.train.outcome import formats
@@ -143,6 +144,10 @@ def test_no_network_is_scored_on_what_it_was_trained_on(study_file, tmp_path, mo
     assert [row.control for row in answer.rows] == [None, "reference", "longer", "longer", "reference"]
     assert rows["reference"].comparison is None and "iou" in rows["common"].comparison.differences
     assert "iou" in rows["e2m3 qat"].comparison.differences
+    # A quantized network is read as its control is.
+    assert [rows[name].probabilities[1, 0] for name in ("e2m3 qat", "longer")] == [
+        rows["longer"].probabilities[1, 0]
+    ] * 2
 
 
 def test_networks_may_see_fewer_tiles_or_none(study_file, tmp_path, monkeypatch):
@@ -168,6 +173,26 @@ def test_networks_may_see_fewer_tiles_or_none(study_file, tmp_path, monkeypatch)
     alone = tmp_path / "out/seed_0/alone"
     assert not seen[alone] & tiles and starts[alone] is None
     assert rows["alone"].scores.tiles == 6 and len(rows["alone"].iou) == 3 and len(rows["few"].iou) == 3
+
+
+def test_the_threshold_of_a_fold_is_chosen_without_it():
+    """Each fold alone is best at a place of its own; what decides is where the others together are best."""
+
+    def scored(network, fold, best, weight=1):
+        hits = [weight * (100 - abs(place - best)) for place in range(len(PROBABILITIES))]
+        curve = tuple(TileScore(hit, 0, 100 * weight - hit, 1, (1,), (1,), 1, (1,), 1, 1, 1) for hit in hits)
+        return Scored("tile", fold, 0, network, curve)
+
+    tiles = [scored("reference", fold, best) for fold, best in enumerate((2, 8, 8))]
+    tiles += [scored("quantized", fold, best) for fold, best in enumerate((12, 1, 1))]
+    tiles += [scored("common", 0, 5), scored("common", 1, 9, weight=3), scored("common", 2, 11), scored("alone", 0, 3)]
+    found = {(tile.network, tile.fold): tile for tile in choose(tiles, {"quantized": "reference"})}
+    for network in ("reference", "quantized"):
+        # Between 2 and 8 two folds are equally good everywhere: the lowest place is taken.
+        assert [found[network, fold].position for fold in range(3)] == [8, 2, 2]
+    assert [found["common", fold].position for fold in range(3)] == [9, 5, 9]
+    assert PROBABILITIES[found["alone", 0].position] == 0.5
+    assert found["reference", 0].score == tiles[0].curve[8]
 
 
 def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
