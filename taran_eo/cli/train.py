@@ -75,7 +75,7 @@ def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores]":
 
     from taran_eo.imagery import read_labels
     from taran_eo.metrics import aggregate
-    from taran_eo.studies.folds import score
+    from taran_eo.studies.folds import predictions, scores_of
 
     found = {}
     threshold = 0.5 if recipe.publication is None else recipe.publication.threshold
@@ -85,6 +85,6 @@ def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores]":
             for image in read_labels(held.images, held.masks)
             if not held.only or any(image.path.match(pattern) for pattern in held.only)
         ]
-        tiles = [one for (one,) in score(trained, images, (threshold,))]
+        tiles = [one for answer in predictions(trained, images) for one in scores_of(answer, (threshold,))]
         found[held.name] = aggregate(tiles, rng=np.random.default_rng(0))
     return found

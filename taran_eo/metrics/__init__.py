@@ -35,6 +35,7 @@ from taran_eo.metrics.tile import (
     LENGTH_BIN_NAMES,
     LENGTH_BINS_M,
     TileScore,
+    agreement,
     score_tile,
 )
 
@@ -49,6 +50,7 @@ __all__ = [
     "Scores",
     "TileScore",
     "aggregate",
+    "agreement",
     "compare",
     "score_tile",
 ]

@@ -114,6 +114,31 @@ def score_tile(
     )
 
 
+def agreement(first: Bools, second: Bools, valid: Bools) -> TileScore:
+    """Compare two predicted masks of a tile by their pixels: the second in place of the truth, no ship told apart.
+
+    Args:
+        first: bool[rows, cols], True where ship.
+        second: The same of another predictor.
+        valid: bool[rows, cols], False where there was nothing to see.
+    """
+    one, other = first & valid, second & valid
+    same_px, none = int(np.count_nonzero(one & other)), (0,) * len(LENGTH_BIN_NAMES)
+    return TileScore(
+        true_positive_px=same_px,
+        false_positive_px=int(np.count_nonzero(one)) - same_px,
+        false_negative_px=int(np.count_nonzero(other)) - same_px,
+        area_m2=0,
+        ships=none,
+        found=none,
+        components=0,
+        hits=(0,) * len(KAGGLE_IOU_PERCENT),
+        large=0,
+        large_found=0,
+        matched=0,
+    )
+
+
 def _seen_ships(truths: Iterable[Part], seen: Bools) -> list[Part]:
     """The valid parts of the true ships that have one."""
     ships = []

@@ -22,10 +22,11 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from taran_eo.config import Settings, load_toml
 from taran_eo.engines import open_engine
 from taran_eo.errors import ConfigError, DivergedError
+from taran_eo.evaluation import Answer as Prediction
 from taran_eo.evaluation import Predict, answers
 from taran_eo.graph import Graph
 from taran_eo.imagery import LabelledImage, read_labels
-from taran_eo.metrics import Cell, Comparison, Scores, TileScore, aggregate, compare, score_tile
+from taran_eo.metrics import Comparison, Interval, Scores, TileScore, aggregate, agreement, compare, score_tile
 from taran_eo.provenance import Environment, Provenance, cores, sha256_config, sha256_file
 from taran_eo.studies.publish import CONTRACT
 from taran_eo.train import WEIGHTS, Progress, Recipe, Source, Trained, carry_out
@@ -35,6 +36,9 @@ REFERENCE: Final = "reference"
 RANDOM: Final = "random"
 SCORES = "tiles.json"
 """The scores of a network's held-out tiles, beside its weights: while it is missing, the part is not done."""
+
+LOGITS: Final = "logits.npz"
+"""The logits of its held-out tiles by name, where quantized networks are compared with it."""
 
 PROBABILITIES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 """From which a pixel may be called ship: every held-out tile is scored at each of them."""
@@ -61,7 +65,8 @@ class Extent(Part):
     """A part that need not be run everywhere.
 
     Attributes:
-        control: The variant that it is compared with, so that they differ in one thing; None is the reference.
+        control: The variant before it that it is compared with, so that they differ in one thing; None is the
+            reference.
         folds: Run in so many folds only, the first ones; None is all.
         seeds: Run with so many seeds only, the first ones; None is all.
         start: Which weights it goes on from: those of the reference, or of the common network. With ``random`` it is
@@ -148,7 +153,8 @@ class FoldStudy(Settings):
             references do: weights that saw none of the tiles, or random ones.
         reference: The run in each fold that variants start from and are compared with; None where none does.
         variant: The variants.
-        grid: More of them, by formats.
+        grid: More of them, by formats, after the others.
+        pairs: Names of two networks each, to be compared beside the controls.
     """
 
     name: str
@@ -164,11 +170,12 @@ class FoldStudy(Settings):
     reference: Part | None = None
     variant: tuple[Variant, ...] = ()
     grid: tuple[Grid, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
         """All of them."""
-        return (*(each for grid in self.grid for each in grid.variants()), *self.variant)
+        return (*self.variant, *(each for grid in self.grid for each in grid.variants()))
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
@@ -185,15 +192,30 @@ class FoldStudy(Settings):
         return self
 
     @model_validator(mode="after")
-    def _controls_are_others(self) -> Self:
+    def _controls_and_pairs_are_there(self) -> Self:
+        before = [REFERENCE] if self.reference else []
         for each in self.variants:
-            others = [
-                *([REFERENCE] if self.reference else []),
-                *(other.name for other in self.variants if other is not each),
-            ]
-            if each.control is not None and each.control not in others:
-                raise ValueError(f"the control {each.control} of {each.name} is none of {others}")
+            if each.control is not None and each.control not in before:
+                raise ValueError(f"the control {each.control} of {each.name} is none of {before}")
+            before.append(each.name)
+        for name in (name for pair in self.pairs for name in pair if name not in before):
+            raise ValueError(f"{name} of `pairs` is none of {before}")
         return self
+
+    @property
+    def controls(self) -> dict[str, str | None]:
+        """What each network is compared with; None for the reference, and where there is no reference."""
+        usual = REFERENCE if self.reference else None
+        controls: dict[str, str | None] = {REFERENCE: None} if self.reference else {}
+        if self.common:
+            controls[COMMON] = usual
+        return controls | {variant.name: variant.control or usual for variant in self.variants}
+
+    @property
+    def judges(self) -> dict[str, str]:
+        """The float network that each quantized one should say the same as: its control, if it has one."""
+        quantized = {variant.name for variant in self.variants if variant.formats is not None}
+        return {name: control for name, control in self.controls.items() if name in quantized and control is not None}
 
 
 @dataclass(frozen=True)
@@ -206,6 +228,7 @@ class Scored:
         seed: What was added to the seeds.
         network: Name of the variant, ``reference`` or ``common``.
         curve: Its scores at each of `PROBABILITIES`.
+        agreement: For a quantized network, its pixels against those of its control at each of `PROBABILITIES`.
         position: That of the probability that was chosen without the tiles of this fold.
     """
 
@@ -214,6 +237,7 @@ class Scored:
     seed: int
     network: str
     curve: tuple[TileScore, ...]
+    agreement: tuple[TileScore, ...] = ()
     position: int = HALF
 
     @property
@@ -232,6 +256,7 @@ class Row:
         scores: Over the tiles of all its folds and seeds, with intervals over tiles, given the networks; None where
             every run diverged.
         comparison: With its control in the same folds and with the same seeds; None without a control.
+        agreement: IoU of its ship pixels with those of its control; None unless it is quantized.
         iou: IoU by fold and seed; None where it is not defined.
         probabilities: From which a pixel is called ship, by fold and seed.
         diverged: Folds and seeds of the runs that diverged, which are in none of the figures.
@@ -241,9 +266,25 @@ class Row:
     control: str | None
     scores: Scores | None
     comparison: Comparison | None
+    agreement: Interval | None
     iou: Mapping[tuple[int, int], float | None]
     probabilities: Mapping[tuple[int, int], float]
     diverged: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two networks compared, in the folds and with the seeds that both have.
+
+    Attributes:
+        networks: Their names.
+        comparison: The first less the second.
+        agreement: By how much more the first agrees with its control; None unless both are quantized.
+    """
+
+    networks: tuple[str, str]
+    comparison: Comparison
+    agreement: Interval | None
 
 
 @dataclass(frozen=True)
@@ -252,13 +293,21 @@ class Answer:
 
     Attributes:
         rows: One a network.
+        pairs: Those that were asked for and have something in common.
         tiles: What they were computed from.
         made: How each network came to be, by its place.
     """
 
     rows: tuple[Row, ...]
+    pairs: tuple[Pair, ...]
     tiles: tuple[Scored, ...]
     made: Mapping[str, Provenance]
+
+
+@dataclass(frozen=True)
+class _Tile:
+    curve: tuple[TileScore, ...]
+    agreement: tuple[TileScore, ...]
 
 
 @dataclass(frozen=True)
@@ -268,12 +317,12 @@ class _Done:
     Attributes:
         identity: Of the recipe and its inputs.
         made: How the network came to be; None where the run diverged.
-        tiles: The scores of its held-out images by name, at each of `PROBABILITIES`; none where the run diverged.
+        tiles: The scores of its held-out images by name; none where the run diverged.
     """
 
     identity: str
     made: Provenance | None
-    tiles: Mapping[str, tuple[TileScore, ...]]
+    tiles: Mapping[str, _Tile]
 
 
 _DONE = TypeAdapter(_Done)
@@ -306,6 +355,7 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
     seen: list[Scored] = []
     made: dict[str, Provenance] = {}
     diverged: dict[str, list[tuple[int, int]]] = {}
+    judges = study.judges
 
     def carry(part: Part, network: str, fold: int | None, seed: int, start: str | None) -> None:
         place = _place(network, fold, seed)
@@ -328,15 +378,24 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
         }
         if not train and not (folder / place / SCORES).exists():
             return
-        done = _part(recipe.model_copy(update=changes), folder / place, held, report)
+        judge = judges.get(network)
+        done = _part(
+            recipe.model_copy(update=changes),
+            folder / place,
+            held,
+            report,
+            keep=network in judges.values(),
+            beside=None if judge is None else folder / _place(judge, fold, seed) / LOGITS,
+        )
         if done.made is None:
             diverged.setdefault(network, []).append((fold or 0, seed))
             return
         made[place] = done.made
-        seen.extend(
-            Scored(name, fold_of[name], seed, network, tuple(replace(one, group=group_of[name]) for one in curve))
-            for name, curve in done.tiles.items()
-        )
+        for name, tile in done.tiles.items():
+            curve, agreed = (
+                tuple(replace(one, group=group_of[name]) for one in scores) for scores in (tile.curve, tile.agreement)
+            )
+            seen.append(Scored(name, fold_of[name], seed, network, curve, agreed))
 
     if study.common is not None:
         carry(study.common, COMMON, None, study.seeds[0], None)
@@ -359,20 +418,16 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
             for fold in range(min(variant.folds or study.folds, study.folds)):
                 start = COMMON if variant.start == COMMON else _place(REFERENCE, fold, seed)
                 carry(variant, variant.name, fold, seed, start)
-    usual = None if study.reference is None else REFERENCE
-    controls: dict[str, str | None] = {} if usual is None else {REFERENCE: None}
-    if study.common is not None:
-        controls[COMMON] = usual
-    controls |= {variant.name: variant.control or usual for variant in study.variants}
-    # A quantized network is read as the float network that it is compared with, which alone chooses.
-    judges = {variant.name: controls[variant.name] for variant in study.variants if variant.formats is not None}
-    tiles = tuple(choose(seen, {name: judge for name, judge in judges.items() if judge is not None}))
-    rows = tuple(_row(name, control, tiles, diverged, study.margin) for name, control in controls.items())
-    return Answer(rows, tiles, made)
+    tiles = tuple(choose(seen, judges))
+    rows = tuple(_row(name, control, tiles, diverged, study.margin) for name, control in study.controls.items())
+    pairs = (_pair(networks, tiles, study.margin) for networks in study.pairs)
+    return Answer(rows, tuple(pair for pair in pairs if pair is not None), tiles, made)
 
 
 def choose(tiles: Iterable[Scored], judges: Mapping[str, str]) -> Iterator[Scored]:
     """Choose from which probability a pixel is called ship: the one of the highest IoU over all other folds.
+
+    A quantized network is read at that of its float control, so that nothing but its arithmetic tells the two apart.
 
     Args:
         tiles: Scored tiles.
@@ -409,29 +464,49 @@ def _row(
     diverged: Mapping[str, Sequence[tuple[int, int]]],
     margin: float,
 ) -> Row:
-    cells = _cells(tiles, name)
-    pairs: dict[tuple[int, int], Cell] = {}
-    if control is not None:
-        others = _cells(tiles, control)
-        pairs = {place: (others[place], cells[place]) for place in cells if place in others}
-    everything = [score for scores in cells.values() for score in scores]
-    chosen = {(tile.fold, tile.seed): PROBABILITIES[tile.position] for tile in tiles if tile.network == name}
+    own = [tile for tile in tiles if tile.network == name]
+    agreed = [tile.agreement[tile.position] for tile in own if tile.agreement]
     return Row(
         name,
         control,
-        aggregate(everything, rng=np.random.default_rng(0)) if everything else None,
-        compare(pairs, margin=margin, rng=np.random.default_rng(0)) if pairs else None,
-        {place: aggregate(each, rng=np.random.default_rng(0)).iou.value for place, each in cells.items()},
-        {place: chosen[place] for place in cells},
+        aggregate([tile.score for tile in own], rng=np.random.default_rng(0)) if own else None,
+        None if control is None else _compare(tiles, name, control, margin, _score),
+        aggregate(agreed, rng=np.random.default_rng(0)).iou if agreed else None,
+        {place: aggregate(each, rng=np.random.default_rng(0)).iou.value for place, each in _cells(own, _score).items()},
+        {(tile.fold, tile.seed): PROBABILITIES[tile.position] for tile in own},
         tuple(diverged.get(name, ())),
     )
 
 
-def _cells(tiles: Sequence[Scored], network: str) -> dict[tuple[int, int], list[TileScore]]:
+def _pair(networks: tuple[str, str], tiles: Sequence[Scored], margin: float) -> Pair | None:
+    first, second = networks
+    comparison = _compare(tiles, first, second, margin, _score)
+    if comparison is None:
+        return None
+    both = all(tile.agreement for tile in tiles if tile.network in networks)
+    agreed = _compare(tiles, first, second, margin, lambda tile: tile.agreement[tile.position]) if both else None
+    return Pair(networks, comparison, None if agreed is None else agreed.differences["iou"])
+
+
+Score = Callable[[Scored], TileScore]
+
+
+def _score(tile: Scored) -> TileScore:
+    return tile.score
+
+
+def _compare(tiles: Sequence[Scored], first: str, second: str, margin: float, score: Score) -> Comparison | None:
+    """The first network less the second, where both were scored."""
+    ones, others = (_cells([tile for tile in tiles if tile.network == name], score) for name in (first, second))
+    cells = {place: (others[place], ones[place]) for place in ones if place in others}
+    return compare(cells, margin=margin, rng=np.random.default_rng(0)) if cells else None
+
+
+def _cells(tiles: Iterable[Scored], score: Score) -> dict[tuple[int, int], list[TileScore]]:
     """The scores of a network by fold and seed, in the order of the images' names."""
     cells: dict[tuple[int, int], list[TileScore]] = {}
-    for tile in sorted((each for each in tiles if each.network == network), key=lambda each: each.image):
-        cells.setdefault((tile.fold, tile.seed), []).append(tile.score)
+    for tile in sorted(tiles, key=lambda each: each.image):
+        cells.setdefault((tile.fold, tile.seed), []).append(score(tile))
     return cells
 
 
@@ -448,6 +523,11 @@ def save(answer: Answer, study: FoldStudy, folder: Path, result_file: Path) -> N
         "name": study.name,
         "question": study.question,
         "rows": {row.name: _told(row) for row in answer.rows},
+        "pairs": [
+            {"first": pair.networks[0], "second": pair.networks[1], "less": _differences(pair.comparison)}
+            | ({} if pair.agreement is None else {"agrees more": asdict(pair.agreement)})
+            for pair in answer.pairs
+        ],
         "provenance": made.to_dict(),
         "recipes": {place: part.config_sha256 for place, part in answer.made.items()},
     }
@@ -472,7 +552,6 @@ def save(answer: Answer, study: FoldStudy, folder: Path, result_file: Path) -> N
 
 
 def _told(row: Row) -> dict[str, object]:
-    less = row.comparison
     return {
         "control": row.control,
         "folds and seeds": [list(place) for place in row.iou],
@@ -480,11 +559,14 @@ def _told(row: Row) -> dict[str, object]:
         "probabilities": list(row.probabilities.values()),
         "diverged": row.diverged,
         "scores": None if row.scores is None else row.scores.to_dict(),
-        "less control": None
-        if less is None
-        else {name: {"value": each.value, "ci": each.ci} for name, each in less.differences.items()}
-        | {"equivalence_p": less.equivalence, "margin": less.margin},
+        "less control": None if row.comparison is None else _differences(row.comparison),
+        "agreement": None if row.agreement is None else asdict(row.agreement),
     }
+
+
+def _differences(less: Comparison) -> dict[str, object]:
+    differences = {name: {"value": each.value, "ci": each.ci} for name, each in less.differences.items()}
+    return {**differences, "equivalence_p": less.equivalence, "margin": less.margin}
 
 
 def deal(images: Sequence[LabelledImage], folds: int, water: Mapping[str, frozenset[str]]) -> list[list[LabelledImage]]:
@@ -569,11 +651,29 @@ def _widened(source: Source, study: FoldStudy, images: Sequence[Sequence[Labelle
         yield source.model_copy(update={"images": tiles.images, "masks": tiles.masks, **shares})
 
 
-def _part(recipe: Recipe, folder: Path, held: Sequence[LabelledImage], report: Callable[[str], Report]) -> _Done:
-    """Train a network and score it on the images held out, unless that was done already."""
+def _part(
+    recipe: Recipe,
+    folder: Path,
+    held: Sequence[LabelledImage],
+    report: Callable[[str], Report],
+    *,
+    keep: bool,
+    beside: Path | None,
+) -> _Done:
+    """Train a network and score it on the images held out, unless that was done already.
+
+    Args:
+        recipe: The run.
+        folder: Its own.
+        held: The images.
+        report: As for `run`.
+        keep: Whether to leave its logits.
+        beside: The logits of the network that it should say the same as; without such a file there is no agreement.
+    """
     path = folder / SCORES
     told = _read(path) if path.exists() else None
-    if told is None or (told.made is not None and not (folder / WEIGHTS).exists()):
+    left = [folder / WEIGHTS, *([folder / LOGITS] if keep else [])]
+    if told is None or (told.made is not None and not all(each.exists() for each in left)):
         made, tiles = None, {}
         try:
             trained = carry_out(recipe, folder, report(recipe.name), resume=True)
@@ -581,10 +681,17 @@ def _part(recipe: Recipe, folder: Path, held: Sequence[LabelledImage], report: C
             pass
         else:
             made = trained.provenance().to_dict()
-            tiles = {
-                image.path.name: [asdict(at) for at in curve]
-                for image, curve in zip(held, score(trained, held, PROBABILITIES), strict=True)
-            }
+            kept: dict[str, NDArray[np.float32]] = {}
+            others = np.load(beside) if beside is not None and beside.exists() else {}
+            for answer in predictions(trained, held):
+                name = answer.image.path.name
+                curve = [asdict(each) for each in scores_of(answer, PROBABILITIES)]
+                other = others.get(name)
+                tiles[name] = {"curve": curve, "agreement": [] if other is None else _agreement(answer, other)}
+                if keep:
+                    kept[name] = answer.said.astype(np.float32)
+            if keep:
+                np.savez(folder / LOGITS, **kept)  # type: ignore[arg-type]
         folder.mkdir(parents=True, exist_ok=True)  # a run may diverge before it leaves anything
         unfinished = path.with_suffix(".part")
         unfinished.write_text(json.dumps({"identity": recipe.identity(), "made": made, "tiles": tiles}, indent=1))
@@ -600,6 +707,11 @@ def _part(recipe: Recipe, folder: Path, held: Sequence[LabelledImage], report: C
     return told
 
 
+def _agreement(answer: Prediction, other: NDArray[np.float32]) -> list[dict[str, object]]:
+    limits = [math.log(each / (1 - each)) for each in PROBABILITIES]
+    return [asdict(agreement(answer.said >= limit, other >= limit, answer.valid)) for limit in limits]
+
+
 def _read(path: Path) -> _Done:
     try:
         return _DONE.validate_json(path.read_bytes())
@@ -609,25 +721,21 @@ def _read(path: Path) -> _Done:
         ) from error
 
 
-def score(
-    trained: Trained, images: Sequence[LabelledImage], probabilities: Sequence[float]
-) -> Iterator[tuple[TileScore, ...]]:
-    """Score a trained network on labelled images, read and tiled as on board; by its graph, if it has one.
-
-    Args:
-        trained: The network.
-        images: With their ships.
-        probabilities: From which a pixel is called ship.
+def predictions(trained: Trained, images: Sequence[LabelledImage]) -> Iterator[Prediction]:
+    """Run a trained network over labelled images, read and tiled as on board; by its graph, if it has one.
 
     Yields:
-        The scores of an image at each of the probabilities.
+        The logits of each image.
     """
     predict = trained.logits if trained.graph is None else _integers(trained.graph)
     halo, alignment = trained.margins()
-    logits = [math.log(each / (1 - each)) for each in probabilities]
-    for answer in answers(images, predict, CONTRACT, halo=halo, alignment=alignment):
-        ships = list(answer.image.parts())
-        yield tuple(score_tile(ships, answer.said >= each, answer.valid, gsd_m=answer.gsd_m) for each in logits)
+    return answers(images, predict, CONTRACT, halo=halo, alignment=alignment)
+
+
+def scores_of(answer: Prediction, probabilities: Iterable[float]) -> tuple[TileScore, ...]:
+    """The scores of an image at each of several probabilities from which a pixel is called ship."""
+    ships, limits = list(answer.image.parts()), [math.log(each / (1 - each)) for each in probabilities]
+    return tuple(score_tile(ships, answer.said >= each, answer.valid, gsd_m=answer.gsd_m) for each in limits)
 
 
 def _integers(graph: Graph) -> Predict:

@@ -1,11 +1,11 @@
 """What a study of formats found, for readers.
 
-A table in CSV and Markdown, a plot of loss against bits, and the curve of found ships against false alarms.
+Tables in CSV and Markdown, plots of what is lost against bits, and the curve of found ships against false alarms.
 """
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from typing import Any
 from taran_eo.errors import ConfigError, MissingExtraError
 from taran_eo.formats import BlockFormat, MiniFloat, parse_any_format
 from taran_eo.metrics import Interval
-from taran_eo.studies.folds import COMMON, PROBABILITIES, REFERENCE, Answer, FoldStudy, Row, Scored
+from taran_eo.studies.folds import COMMON, PROBABILITIES, REFERENCE, Answer, FoldStudy, Pair, Row, Scored
+
+FOOT = 1e-4
+"""Where what agrees fully stands on a logarithmic axis."""
 
 FAMILIES = {"minifloat": ("#0072b2", "o"), "integer": ("#d55e00", "s"), "block": ("#009e73", "^")}
 
@@ -35,7 +38,7 @@ def write(answer: Answer, study: FoldStudy, prefix: Path) -> None:
     rows = [row for row in answer.rows if row.scores is not None or row.diverged]
     table = [_line(row, *formats.get(row.name, (None, None))) for row in rows]
     _write_csv(prefix.with_suffix(".csv"), Line, table)
-    prefix.with_suffix(".md").write_text(_markdown(study, table))
+    prefix.with_suffix(".md").write_text(_markdown(study, table) + _paired(answer.pairs))
     _plot_losses(study, table, prefix.with_suffix(".png"))
     points = list(_curve(answer.tiles, near_shore(study.near_shore)))
     _write_csv(prefix.with_name(prefix.name + "_curve.csv"), Point, points)
@@ -80,9 +83,13 @@ class Line:
     less_low: float | None
     less_high: float | None
     equivalence_p: float | None
+    agreement: float | None
+    agreement_low: float | None
+    agreement_high: float | None
     dice: float | None
     f2: float | None
     ship_recall: float | None
+    large_ship_recall: float | None
     false_alarms_per_km2: float | None
 
 
@@ -106,6 +113,7 @@ def _line(row: Row, formats: str | None, setting: str | None) -> Line:
     scores, less = row.scores, row.comparison
     iou = unknown if scores is None else scores.iou
     difference = unknown if less is None else less.differences["iou"]
+    agreement = unknown if row.agreement is None else row.agreement
     return Line(
         network=_name(row.name),
         weights=weights,
@@ -123,9 +131,13 @@ def _line(row: Row, formats: str | None, setting: str | None) -> Line:
         less_low=difference.low,
         less_high=difference.high,
         equivalence_p=None if less is None else less.equivalence,
+        agreement=agreement.value,
+        agreement_low=agreement.low,
+        agreement_high=agreement.high,
         dice=None if scores is None else scores.dice.value,
         f2=None if scores is None else scores.f2.value,
         ship_recall=None if scores is None else scores.ship_recall.value,
+        large_ship_recall=None if scores is None else scores.large_ship_recall.value,
         false_alarms_per_km2=None if scores is None else scores.false_alarms_per_km2.value,
     )
 
@@ -150,10 +162,13 @@ def _markdown(study: FoldStudy, table: Sequence[Line]) -> str:
         "",
         "IoU of ship pixels in percent, with 95 % intervals over tiles, given the networks. *Less control* is the",
         "paired difference in points, with 95 % intervals over folds, seeds and tiles; p is that of two one-sided",
-        f"tests that it is {100 * study.margin:g} points or more, either way. Fewer than 5 folds: the first ones.",
+        f"tests that it is {100 * study.margin:g} points or more, either way. *Agreement* is the IoU of ship pixels",
+        "with those of the control, labels aside. *Ships* is the share of ships that were found, *large* that of ships",
+        "of more than 100 pixels, at an IoU above 0.3. A pixel is ship from the probability that was best in the other",
+        f"folds for the float network. Fewer than {study.folds} folds: the first ones.",
         "",
-        "| network | bits | folds x seeds | IoU | less control | p | Dice | F2 | ship recall | control |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| network | bits | folds x seeds | IoU | less control | p | agreement | Dice | F2 | ships | large | control |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in table:
         runs = f"{row.folds} x {row.seeds}" + (f", {row.diverged} diverged" if row.diverged else "")
@@ -161,8 +176,33 @@ def _markdown(study: FoldStudy, table: Sequence[Line]) -> str:
             *(row.network, f"{row.bits:g}", runs),
             _percent(row.iou, row.iou_low, row.iou_high),
             _percent(row.less_control, row.less_low, row.less_high, sign="+"),
-            *(_number(each) for each in (row.equivalence_p, row.dice, row.f2, row.ship_recall)),
+            _number(row.equivalence_p),
+            _percent(row.agreement, row.agreement_low, row.agreement_high),
+            *(_number(each) for each in (row.dice, row.f2, row.ship_recall, row.large_ship_recall)),
             row.control,
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _paired(pairs: Sequence[Pair]) -> str:
+    """The table of pairs, if there are any."""
+    if not pairs:
+        return ""
+    lines = [
+        "",
+        "Two at a time, in points, with 95 % intervals over folds, seeds and tiles:",
+        "",
+        "| first | second | IoU, first less second | p | agreement with float32, first less second |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for pair in pairs:
+        less, agreed = pair.comparison.differences["iou"], pair.agreement or Interval(None, None, None)
+        cells = [
+            *(_name(each) for each in pair.networks),
+            _percent(less.value, less.low, less.high, sign="+"),
+            _number(pair.comparison.equivalence),
+            _percent(agreed.value, agreed.low, agreed.high, sign="+"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -198,41 +238,57 @@ def _pyplot() -> Any:  # noqa: ANN401 - a module
 
 
 def _plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
-    """Bits against loss of IoU: every format as a point, the best of each width and family joined by a line."""
+    """Bits against what is lost: every format as a point, the best of each width and family joined by a line."""
     plt = _pyplot()
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
-    titles = {"qat": "quantization-aware training", "ptq": "post-training quantization"}
-    shifts = {"minifloat": -0.06, "integer": 0.06, "block": 0.0}  # so that bars do not hide each other
-    losses = [0.0]
-    for axis, (setting, title) in zip(axes, titles.items(), strict=True):
-        for family, (colour, marker) in FAMILIES.items():
-            best: dict[float, float] = {}
-            for row in table:
-                less = row.less_control
-                if row.setting not in (setting, f"{setting}, blocks") or less is None or _family(row.weights) != family:
-                    continue
-                losses += [100 * less] if setting == "qat" else []
-                place, value = row.bits + shifts[family], 100 * less
-                bar = None
-                if row.less_low is not None and row.less_high is not None:
-                    bar = [[100 * (less - row.less_low)], [100 * (row.less_high - less)]]
-                axis.errorbar(place, value, bar, fmt=marker, color=colour, capsize=2, lw=0.8, ms=4)
-                axis.annotate(row.weights, (place, value), (4, 3), textcoords="offset points", fontsize=6)
-                best[place] = max(best.get(place, value), value)
-            if best:
-                axis.plot(*zip(*sorted(best.items()), strict=True), color=colour, lw=1.4, label=family)
-        axis.axhspan(-100 * study.margin, 100 * study.margin, color="0.85", zorder=0)
-        axis.axhline(0, color="0.5", lw=0.8)
-        axis.set(title=title, xlabel="bits of weights and activations")
-        axis.grid(alpha=0.3)
-        if axis.get_legend_handles_labels()[0]:
-            axis.legend(loc="lower right", fontsize=8)
-    axes[0].set_ylabel("IoU less that of float32, points")
-    # What post-training quantization loses at 4 bits would flatten everything else.
-    axes[0].set_ylim(min(-2.0, 1.5 * min(losses)), max(2.0, 1.5 * max(losses)))
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, sharey="row")
+    titles = {"ptq": "post-training quantization", "qat": "quantization-aware training"}
+    for (above, below), (setting, title) in zip(axes.T, titles.items(), strict=True):
+        rows = [row for row in table if row.setting in (setting, f"{setting}, blocks")]
+        _plot_points(above, rows, lambda row: (row.less_control, row.less_low, row.less_high), max)
+        _plot_points(below, rows, _disagreement, min)
+        above.axhspan(-100 * study.margin, 100 * study.margin, color="0.85", zorder=0)
+        above.axhline(0, color="0.5", lw=0.8)
+        above.set(title=title)
+        below.set(xlabel="bits of weights and activations", yscale="log")
+        if above.get_legend_handles_labels()[0]:
+            above.legend(loc="lower right", fontsize=8)
+    axes[0, 0].set_ylabel("IoU less that of float32, points")
+    axes[1, 0].set_ylabel("pixels not as in float32, % of the union")
     figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
+
+
+def _disagreement(row: Line) -> tuple[float | None, float | None, float | None]:
+    if row.agreement is None or row.agreement_low is None or row.agreement_high is None:
+        return None, None, None
+    apart = (1 - each for each in (row.agreement, row.agreement_high, row.agreement_low))
+    value, low, high = (max(each, FOOT) for each in apart)
+    return value, low, high
+
+
+def _plot_points(
+    axis: Any,  # noqa: ANN401 - of matplotlib
+    rows: Sequence[Line],
+    value_of: Callable[[Line], tuple[float | None, float | None, float | None]],
+    best: Callable[[list[float]], float],
+) -> None:
+    shifts = {"minifloat": -0.06, "integer": 0.06, "block": 0.0}  # so that bars do not hide each other
+    for family, (colour, marker) in FAMILIES.items():
+        points: dict[float, list[float]] = {}
+        for row in rows:
+            value, low, high = value_of(row)
+            if value is None or _family(row.weights) != family:
+                continue
+            place = row.bits + shifts[family]
+            bar = None if low is None or high is None else [[100 * (value - low)], [100 * (high - value)]]
+            axis.errorbar(place, 100 * value, bar, fmt=marker, color=colour, capsize=2, lw=0.8, ms=4)
+            axis.annotate(row.weights, (place, 100 * value), (4, 3), textcoords="offset points", fontsize=6)
+            points.setdefault(place, []).append(100 * value)
+        if points:
+            places = sorted(points)
+            axis.plot(places, [best(points[place]) for place in places], color=colour, lw=1.4, label=family)
+    axis.grid(alpha=0.3)
 
 
 def _curve(tiles: Sequence[Scored], shore: frozenset[str]) -> Iterator[Point]:

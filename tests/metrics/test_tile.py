@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from taran_eo.errors import ContractError
 from taran_eo.imagery import Window
-from taran_eo.metrics import KAGGLE_IOU_PERCENT, TileScore, score_tile
+from taran_eo.metrics import KAGGLE_IOU_PERCENT, TileScore, agreement, score_tile
 from taran_eo.ships import label_components, oriented_length_px
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12))
@@ -201,3 +201,12 @@ def test_the_stricter_overlap_finds_no_more(data: st.DataObject) -> None:
     tile = score_tile(ships, answer, gsd_m=2.0)
     assert tile.large == sum(part.sum() > 100 for _, part in ships)
     assert tile.large_found <= min(tile.large, tile.matched) and tile.matched <= sum(tile.found)
+
+
+@given(st.data())
+def test_masks_that_agree_are_one(data: st.DataObject) -> None:
+    first, second, valid = (data.draw(arrays(np.bool_, (6, 6))) for _ in range(3))
+    tile = agreement(first, second, valid)
+    assert tile.true_positive_px == (first & second)[valid].sum()
+    assert tile.false_positive_px + tile.false_negative_px == (first != second)[valid].sum()
+    assert agreement(second, first, valid).false_positive_px == tile.false_negative_px

@@ -29,6 +29,7 @@ question = "Does a study work?"
 folds = 3
 seeds = [0, 7]
 shared_water = "{water}"
+pairs = [["e2m3 qat", "int6/ue2m4 qat"], ["longer", "reference"]]
 [[tiles]]
 images = "{images}"
 masks = "{masks}"
@@ -136,14 +137,32 @@ def test_no_network_is_scored_on_what_it_was_trained_on(study_file, tmp_path, mo
             seen = crops - {"00000010.jpg"} if "00000001.jpg" in held else crops
             assert trained_on[tmp_path / "out" / f"fold_{fold}" / f"seed_{seed}" / folder] == (tiles - held) | seen
     rows = {row.name: row for row in answer.rows}
-    assert list(rows) == ["reference", "common", "e2m3 qat", "int6/ue2m4 qat", "longer"]
+    assert list(rows) == ["reference", "common", "longer", "e2m3 qat", "int6/ue2m4 qat"]
     assert rows["common"].scores.tiles == 6 and rows["reference"].scores.tiles == 12
     # Tiles of the same water are one draw of the bootstrap.
     assert rows["reference"].scores.groups == 5
     assert list(rows["e2m3 qat"].iou) == [(0, 0), (1, 0)] and len(rows["longer"].iou) == 6
-    assert [row.control for row in answer.rows] == [None, "reference", "longer", "longer", "reference"]
+    assert [row.control for row in answer.rows] == [None, "reference", "reference", "longer", "longer"]
     assert rows["reference"].comparison is None and "iou" in rows["common"].comparison.differences
     assert "iou" in rows["e2m3 qat"].comparison.differences
+    # Pairs stand in the folds and seeds that both have; only quantized networks agree with a float one.
+    quantized, floats = answer.pairs
+    assert quantized.networks == ("e2m3 qat", "int6/ue2m4 qat") and floats.agreement is None
+    less = [rows[name].comparison.differences["iou"].value for name in quantized.networks]
+    assert quantized.comparison.differences["iou"].value == pytest.approx(less[0] - less[1])
+    assert floats.comparison.differences == rows["longer"].comparison.differences
+    agreed = [rows[name].agreement.value for name in quantized.networks]
+    assert quantized.agreement.value == pytest.approx(agreed[0] - agreed[1])
+    assert rows["longer"].agreement is None and (tmp_path / "out/fold_0/seed_0/longer/logits.npz").exists()
+    assert not (tmp_path / "out/fold_0/seed_0/reference/logits.npz").exists()  # nothing quantized goes with it
+    # Both count their own pixels: what they share and what each has alone.
+    said = {(tile.network, tile.image, tile.seed): tile.score for tile in answer.tiles}
+    for tile in answer.tiles:
+        if tile.agreement:
+            own, other, agreed = tile.score, said["longer", tile.image, tile.seed], tile.agreement[tile.position]
+            both = agreed.true_positive_px
+            assert both + agreed.false_positive_px == own.true_positive_px + own.false_positive_px
+            assert both + agreed.false_negative_px == other.true_positive_px + other.false_positive_px
     # A quantized network is read as its control is.
     assert [rows[name].probabilities[1, 0] for name in ("e2m3 qat", "longer")] == [
         rows["longer"].probabilities[1, 0]
@@ -163,7 +182,7 @@ def test_networks_may_see_fewer_tiles_or_none(study_file, tmp_path, monkeypatch)
         return real(recipe, folder, report, resume=resume)
 
     monkeypatch.setattr(folds, "carry_out", noted)
-    study = load_toml(study_file, FoldStudy, ["seeds=[0]"])
+    study = load_toml(study_file, FoldStudy, ["seeds=[0]", "pairs=[]"])
     rows = {row.name: row for row in run(study, tmp_path / "out", lambda name: lambda done: None).rows}
     tiles = {path.name for table in study.tiles for path in table.images.iterdir()}
     for fold in range(3):
@@ -217,7 +236,6 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
     run(load_toml(study_file, FoldStudy), tmp_path / "torn", lambda name: begun.append(name) or (lambda done: None))
     assert [name.partition("/")[2] for name in begun] == [
         *("fold_1/seed_0/e2m3_qat", "fold_0/seed_0/int6-ue2m4_qat", "fold_1/seed_0/int6-ue2m4_qat"),
-        *(f"fold_{fold}/seed_0/longer" for fold in range(3)),
         *(f"fold_{fold}/seed_7/{network}" for network in ("reference", "longer") for fold in range(3)),
     ]
     assert CliRunner().invoke(app, [*command, str(tmp_path / "torn")]).exit_code == 0
@@ -235,10 +253,10 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
     assert len(set(result["recipes"].values())) == len(result["recipes"])
     with (tmp_path / "whole/result.csv").open() as file:
         table = {row["network"]: row for row in csv.DictReader(file)}
-    assert list(table) == ["float32", "common", "e2m3 qat", "int6/ue2m4 qat", "longer"]
+    assert list(table) == ["float32", "common", "longer", "e2m3 qat", "int6/ue2m4 qat"]
     assert (table["e2m3 qat"]["folds"], table["e2m3 qat"]["seeds"], table["e2m3 qat"]["bits"]) == ("2", "1", "6")
     assert float(table["e2m3 qat"]["iou"]) == pytest.approx(hit / (hit + false + missed), abs=1e-5)
-    assert (tmp_path / "whole/result.md").read_text().count("\n| ") == 2 + len(table)
+    assert (tmp_path / "whole/result.md").read_text().count("\n| ") == 2 + len(table) + 2 + 2  # and those of two pairs
     for picture in ("result.png", "result_curve.png"):
         assert (tmp_path / "whole" / picture).read_bytes().startswith(b"\x89PNG")
     # What is there is told without training; what is not there is left out.
@@ -302,6 +320,7 @@ def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
             "the control longer of longer is none of",
         ),
         ('grid=[{setting = "q", formats = ["int4", "int4"], recipe = "a.toml"}]', "a name of its own"),
+        ('pairs=[["longer", "e3m2 qat"]]', "e3m2 qat of `pairs` is none of"),
     ],
 )
 def test_what_makes_no_study_is_refused(study_file, tmp_path, change, said):
@@ -318,7 +337,7 @@ def test_tiles_of_one_name_are_refused(study_file, tmp_path):
 
 def test_the_studies_of_the_project_are_studies(repository):
     files = sorted((repository / "pipelines").glob("study_*.toml"))
-    assert [file.stem for file in files] == ["study_formats", "study_skips", "study_synthetic", "study_tiles"]
+    assert [file.stem for file in files] == ["study_formats", "study_networks", "study_synthetic", "study_tiles"]
     for file in files:
         study = load_toml(file, FoldStudy)
         for part in (study.common, study.reference, *study.variants):
