@@ -18,7 +18,7 @@ TILE = 768
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Prediction:
     """What a predictor said of a labelled image.
 
     Attributes:
@@ -45,7 +45,7 @@ def answers(
     gsd_m: float | None = None,
     tile_size: int = TILE,
     warn: Callable[[str], None] | None = None,
-) -> Iterator[Answer]:
+) -> Iterator[Prediction]:
     """Run a predictor over labelled images, read and tiled as on board.
 
     Args:
@@ -88,14 +88,14 @@ def answers(
                 said[tile.core.slices] = answer[inner]
                 valid[tile.core.slices] = tile.valid[inner]
             assert said is not None  # noqa: S101 - a scene has a tile
-            yield Answer(image, said, valid, contract.gsd_m if scene.gsd_m is None else scene.gsd_m)
+            yield Prediction(image, said, valid, contract.gsd_m if scene.gsd_m is None else scene.gsd_m)
 
 
-def evaluate(found: Iterable[Answer], progress: Callable[[int], None] | None = None) -> list[TileScore]:
+def evaluate(found: Iterable[Prediction], progress: Callable[[int], None] | None = None) -> list[TileScore]:
     """Score masks against the true ships.
 
     Args:
-        found: Answers that are ship or not, ``bool[rows, cols]``.
+        found: Predictions that are ship or not, ``bool[rows, cols]``.
         progress: Called with the number of images done.
 
     Returns:

@@ -27,8 +27,9 @@ def command(
     from taran_eo.config import load_toml
 
     need_torch()
-    from taran_eo.studies.folds import FoldStudy, run, save
-    from taran_eo.studies.tables import write
+    from taran_eo.studies.run import run
+    from taran_eo.studies.study import FoldStudy
+    from taran_eo.studies.tables import save, write
 
     study = load_toml(file, FoldStudy, changes or ())
     folder = Path("runs") / study.name if output is None else output

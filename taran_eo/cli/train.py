@@ -75,7 +75,7 @@ def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores]":
 
     from taran_eo.imagery import read_labels
     from taran_eo.metrics import aggregate
-    from taran_eo.studies.folds import predictions, scores_of
+    from taran_eo.studies.part import predictions, scores_of
 
     found = {}
     threshold = 0.5 if recipe.publication is None else recipe.publication.threshold

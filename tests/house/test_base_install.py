@@ -20,7 +20,8 @@ sys.meta_path.insert(0, Refuse())
 """
 EVERYTHING = """
 import taran_eo
-TRAINING = ("taran_eo.nn", "taran_eo.train", "taran_eo.studies.folds", "taran_eo.studies.tables")
+STUDIES = tuple(f"taran_eo.studies.{name}" for name in ("part", "run", "answer", "tables"))
+TRAINING = ("taran_eo.nn", "taran_eo.train", *STUDIES)
 seen = []
 for module in pkgutil.walk_packages(taran_eo.__path__, "taran_eo.", onerror=lambda name: None):
     if not module.name.startswith(TRAINING) and not module.name.endswith("__main__"):

@@ -18,7 +18,7 @@ from taran_eo.imagery import read_labels
 from taran_eo.metrics import aggregate, score_tile
 from taran_eo.model import Model, replay
 from taran_eo.provenance import environment
-from taran_eo.studies.folds import score
+from taran_eo.studies.part import predictions, scores_of
 from taran_eo.train import Recipe, Source, carry_out, loop
 from taran_eo.train.augment import haze, paste
 from taran_eo.train.data import cut, pools, training_images
@@ -228,8 +228,8 @@ def test_a_network_that_has_no_graph_is_trained_and_scored_all_the_same(recipe_f
     recipe = load_toml(recipe_file, Recipe, ["schedule.steps=1"])
     trained = carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)
     assert trained.graph is None and trained.margins() == (128, 4)
-    scores, _ = score(trained, read_labels(recipe.source[0].images, recipe.source[0].masks))
-    assert len(scores) == 6
+    found = list(predictions(trained, read_labels(recipe.source[0].images, recipe.source[0].masks)))
+    assert len(found) == 6 and len(scores_of(found[0], (0.1, 0.9))) == 2
 
 
 def test_margins_do_not_depend_on_the_formats(recipe_file, tmp_path):

@@ -16,8 +16,12 @@ from taran_eo.config import load_toml
 from taran_eo.errors import ConfigError, DivergedError
 from taran_eo.imagery import LabelledImage, kaggle_encode
 from taran_eo.metrics import TileScore
-from taran_eo.studies import folds
-from taran_eo.studies.folds import PROBABILITIES, FoldStudy, Scored, choose, deal, run, shared_water
+from taran_eo.studies import part
+from taran_eo.studies.answer import Scored, choose
+from taran_eo.studies.folds import deal, shared_water
+from taran_eo.studies.part import PROBABILITIES
+from taran_eo.studies.run import run
+from taran_eo.studies.study import FoldStudy
 from taran_eo.studies.tables import near_shore
 from taran_eo.train import Recipe, data
 from taran_eo.train.outcome import formats
@@ -106,7 +110,7 @@ def study_file(tmp_path):
 def test_no_network_is_scored_on_what_it_was_trained_on(study_file, tmp_path, monkeypatch):
     study = load_toml(study_file, FoldStudy)
     trained_on = {}
-    real = folds.carry_out
+    real = part.carry_out
 
     def noted(recipe, folder, report, *, resume):
         trained_on[folder] = {
@@ -114,7 +118,7 @@ def test_no_network_is_scored_on_what_it_was_trained_on(study_file, tmp_path, mo
         }
         return real(recipe, folder, report, resume=resume)
 
-    monkeypatch.setattr(folds, "carry_out", noted)
+    monkeypatch.setattr(part, "carry_out", noted)
     answer = run(study, tmp_path / "out", lambda name: lambda done: None)
     tiles = {path.name for table in study.tiles for path in table.images.iterdir()}
     crops = {"00000010.jpg", "00000011.jpg", "00000012.jpg"}
@@ -173,7 +177,7 @@ def test_networks_may_see_fewer_tiles_or_none(study_file, tmp_path, monkeypatch)
     text = study_file.read_text()
     study_file.write_text(text[: text.index("[[variant]]")] + MORE.format(recipe=tmp_path / "small.toml"))
     seen, starts = {}, {}
-    real = folds.carry_out
+    real = part.carry_out
 
     def noted(recipe, folder, report, *, resume):
         images = [image for pool in data.pools(recipe) for image in pool.images if isinstance(image, LabelledImage)]
@@ -181,7 +185,7 @@ def test_networks_may_see_fewer_tiles_or_none(study_file, tmp_path, monkeypatch)
         starts[folder] = recipe.start
         return real(recipe, folder, report, resume=resume)
 
-    monkeypatch.setattr(folds, "carry_out", noted)
+    monkeypatch.setattr(part, "carry_out", noted)
     study = load_toml(study_file, FoldStudy, ["seeds=[0]", "pairs=[]"])
     rows = {row.name: row for row in run(study, tmp_path / "out", lambda name: lambda done: None).rows}
     tiles = {path.name for table in study.tiles for path in table.images.iterdir()}
@@ -268,21 +272,21 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
 
 
 def test_a_run_that_diverges_is_told_and_averaged_into_nothing(study_file, tmp_path, monkeypatch):
-    real = folds.carry_out
+    real = part.carry_out
 
     def broken(recipe, folder, report, *, resume):
         if folder.parts[-3:] == ("fold_1", "seed_0", "e2m3_qat"):
             raise DivergedError("The loss became nan", remedy="Lower the rate")
         return real(recipe, folder, report, resume=resume)
 
-    monkeypatch.setattr(folds, "carry_out", broken)
+    monkeypatch.setattr(part, "carry_out", broken)
     study = load_toml(study_file, FoldStudy, ["seeds=[0]"])
     for _ in range(2):  # also when it is read again
         row = next(r for r in run(study, tmp_path / "out", lambda name: lambda done: None).rows if r.name == "e2m3 qat")
         assert row.diverged == ((1, 0),) and list(row.iou) == [(0, 0)] and row.scores.tiles == 2
         assert row.comparison.differences["iou"].ci is None and row.comparison.equivalence is None
     with pytest.raises(DivergedError, match="reference of fold 0 diverged"):
-        monkeypatch.setattr(folds, "carry_out", lambda *a, **k: broken(a[0], Path("fold_1/seed_0/e2m3_qat"), a[2], **k))
+        monkeypatch.setattr(part, "carry_out", lambda *a, **k: broken(a[0], Path("fold_1/seed_0/e2m3_qat"), a[2], **k))
         run(study.model_copy(update={"common": None}), tmp_path / "other", lambda name: lambda done: None)
 
 
@@ -340,9 +344,9 @@ def test_the_studies_of_the_project_are_studies(repository):
     assert [file.stem for file in files] == ["study_formats", "study_networks", "study_synthetic", "study_tiles"]
     for file in files:
         study = load_toml(file, FoldStudy)
-        for part in (study.common, study.reference, *study.variants):
-            if part is not None:
-                recipe = load_toml(repository / part.recipe, Recipe, part.set)
+        for each in (study.common, study.reference, *study.variants):
+            if each is not None:
+                recipe = load_toml(repository / each.recipe, Recipe, each.set)
                 assert recipe.quantization is None or formats(recipe.quantization)
         if study.shared_water is not None and study.near_shore is not None:
             assert shared_water(repository / study.shared_water) and near_shore(repository / study.near_shore)
