@@ -7,7 +7,8 @@ al., arXiv 1902.08153).
 
 One kernel serves every format: adding ``1.5 * 2**(binade + 23 - m)`` in float32 leaves m mantissa bits, rounded to
 nearest even, and taking it away leaves the result; an integer is a float whose lowest binade is its highest. Eager it
-is six passes over memory. `compile_kernels` makes it one, at the speed of a copy, with the same result in every bit.
+is six passes over memory. `compile_kernels` makes it one, at the speed of a copy, with the same result in every bit;
+only the sum that is the gradient of a learned scale is added up in another order.
 
 Example:
     >>> from taran_eo.formats import parse_format
@@ -18,7 +19,7 @@ Example:
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple, assert_never
+from typing import Any, NamedTuple, TypeVar, assert_never
 
 import torch
 from torch import Tensor
@@ -31,6 +32,9 @@ _FLOAT32_MANTISSA = 23
 _FLOAT32_BIAS = 127
 _HALF = 0x400000
 _SMALLEST_EXPONENT = -126
+
+
+_Result = TypeVar("_Result")
 
 
 class _Grid(NamedTuple):
@@ -97,6 +101,17 @@ def _backward(gradient: Tensor, values: Tensor, grid: _Grid) -> Tensor:
     return torch.where((full > grid.below) & (full <= grid.largest), gradient, 0.0)
 
 
+def _backward_learned(gradient: Tensor, values: Tensor, result: Tensor, grid: _Grid) -> tuple[Tensor, Tensor]:
+    """The gradient of the values, and that of the scale times the scale: `_moved` summed."""
+    passed = _backward(gradient, values, grid)
+    return passed, _moved(gradient, values, result, passed).sum()
+
+
+def _moved(gradient: Tensor, values: Tensor, result: Tensor, passed: Tensor) -> Tensor:
+    """What a larger scale changes: a result by its distance to the value, and where it saturates by itself."""
+    return result.float() * gradient.float() - values.float() * passed.float()
+
+
 def _round_blocks(blocks: Tensor, grid: _Grid, binade: Tensor) -> Tensor:
     """Round ``[n, size]``, each row by the scale of its largest magnitude; `binade` is that of the largest element."""
     full = blocks.float()
@@ -111,16 +126,17 @@ class _Kernels:
 
     forward: Callable[[Tensor, _Grid], Tensor] = staticmethod(_round_as_they_are)
     backward: Callable[[Tensor, Tensor, _Grid], Tensor] = staticmethod(_backward)
+    learned: Callable[[Tensor, Tensor, Tensor, _Grid], tuple[Tensor, Tensor]] = staticmethod(_backward_learned)
     blocks: Callable[[Tensor, _Grid, Tensor], Tensor] = staticmethod(_round_blocks)
 
 
-def _alike(kernel: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _alike(kernel: Callable[..., _Result]) -> Callable[..., _Result]:
     """A compiled kernel that sees nothing but dense tensors, without gradient, autocast or base.
 
     What differs in any of these is compiled anew, and after the eighth time runs eager, without a word.
     """
 
-    def run(*tensors: Tensor | _Grid) -> Tensor:
+    def run(*tensors: Tensor | _Grid) -> _Result:
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             return kernel(*(each.detach() if isinstance(each, Tensor) else each for each in tensors))
 
@@ -133,21 +149,23 @@ def compile_kernels() -> bool:
     Takes some ten seconds, and longer the first time on a machine, as the compiler keeps its results.
 
     Returns:
-        Whether it was possible; without a C++ compiler everything stays as it is, and no result changes either way.
+        Whether it was possible; without a C++ compiler everything stays as it is.
     """
     forward = _alike(torch.compile(_round_as_they_are, dynamic=True))
     backward = _alike(torch.compile(_backward, dynamic=True))
+    learned = _alike(torch.compile(_backward_learned, dynamic=True))
     blocks = _alike(torch.compile(_round_blocks))
     grid = _grid(Integer(8), 0)
     try:
         for probe in (torch.ones(1024), torch.ones(1024, dtype=torch.bfloat16)):
             backward(forward(probe, grid), probe, grid)
+            learned(probe, probe, probe, grid)
             for rows in (16, 32):  # a second size makes the number of rows a symbol, once and for all
                 blocks(probe[: 32 * rows].view(rows, 32), grid, torch.tensor(0, dtype=torch.int32))
     except Exception:
         return False
     _Kernels.forward, _Kernels.backward = staticmethod(forward), staticmethod(backward)
-    _Kernels.blocks = staticmethod(blocks)
+    _Kernels.learned, _Kernels.blocks = staticmethod(learned), staticmethod(blocks)
     return True
 
 
@@ -198,7 +216,7 @@ class _StraightThrough(torch.autograd.Function):
         result = _shaped(_Kernels.forward(_flat(numbers), grid), numbers)
         if power is None:
             result = (result * scale).to(values.dtype)
-        ctx.grid = grid
+        ctx.grid, ctx.undivided = grid, power is not None
         ctx.learned = (values, result, scale) if ctx.needs_input_grad[2] else None
         ctx.save_for_backward(numbers)
         return result
@@ -206,14 +224,15 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor | None]:  # noqa: ANN401
         (numbers,) = ctx.saved_tensors
-        passed = _Kernels.backward(_flat(gradient.contiguous(memory_format=_order(numbers))), _flat(numbers), ctx.grid)
-        passed = _shaped(passed, numbers)
+        ordered = _flat(gradient.contiguous(memory_format=_order(numbers)))
         if ctx.learned is None:
-            return passed, None, None
-        # Inside the range a larger scale moves the result by its distance to the value; where it saturates, by itself.
+            return _shaped(_Kernels.backward(ordered, _flat(numbers), ctx.grid), numbers), None, None
         values, result, scale = ctx.learned
-        moved = (result.float() * gradient.float() - values.float() * passed.float()) / scale
-        return passed, None, moved.sum_to_size(scale.shape)
+        if ctx.undivided:
+            passed, moved = _Kernels.learned(ordered, _flat(numbers), _flat(result), ctx.grid)
+            return _shaped(passed, numbers), None, (moved / scale).view(scale.shape)
+        passed = _shaped(_Kernels.backward(ordered, _flat(numbers), ctx.grid), numbers)
+        return passed, None, (_moved(gradient, values, result, passed) / scale).sum_to_size(scale.shape)
 
 
 def _exponent(scale: Tensor) -> int | None:
