@@ -22,7 +22,7 @@ def digest_of(program: str, arrays: Arrays) -> str:
     """SHA-256 over a program and all its numbers, in hexadecimal."""
     total = hashlib.sha256(program.encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = arrays[name]
         total.update(f"{name}:{array.dtype.str}:{array.shape}".encode())
         total.update(array.tobytes())
     return total.hexdigest()
@@ -50,7 +50,8 @@ def to_program(name: str, tensors: Iterable[Tensor], ops: Sequence[Op], ends: tu
         ],
         "ops": steps,
     }
-    return json.dumps(program, separators=(",", ":")), arrays
+    # Safetensors writes memory as it lies, channels last included; in row-major order the two are one.
+    return json.dumps(program, separators=(",", ":")), {key: np.ascontiguousarray(each) for key, each in arrays.items()}
 
 
 def _op_to_json(op: Op, arrays: Arrays) -> dict[str, Any]:

@@ -1,17 +1,42 @@
-"""The shipped model on real imagery: every engine gives the integers of the reference."""
+"""The shipped models on real imagery: every engine gives the integers of the reference, and scores are as told."""
+
+import json
 
 import numpy as np
+import pytest
+from typer.testing import CliRunner
 
+from taran_eo.cli import app
 from taran_eo.engines import ENGINES, open_engine
 from taran_eo.graph import run
 from taran_eo.imagery import read_jpeg
 from taran_eo.model import Model, replay
 
+MODELS = ("thin_unet32_e2m3", "thin_unet32_e3m2", "thin_unet32_int8", "thin_unet32_int6", "thin_unet32_float")
 
-def test_every_engine_replays_the_golden_vectors():
-    model = Model.open()
-    for name in ENGINES:
-        assert replay(model, open_engine(name, model.graph, threads=1)) == []
+
+def test_these_are_the_shipped_models(repository):
+    assert sorted(path.name for path in (repository / "models").iterdir() if path.is_dir()) == sorted(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_engine_replays_the_golden_vectors(repository, name):
+    model = Model.open(repository / "models" / name)
+    assert model.name == name and model.graph.exact == (not name.endswith("float"))
+    assert f"| digest | `{model.graph.digest}` |" in (model.path / "CARD.md").read_text()
+    for engine in ENGINES:
+        assert replay(model, open_engine(engine, model.graph, threads=1)) == []
+
+
+def test_evaluate_gives_what_the_card_says(repository, shared_data):
+    airbus = shared_data / "airbus"
+    asked = ["evaluate", "--images", str(airbus / "val"), "--masks", str(airbus / "masks.csv"), "--json"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    scores, card = json.loads(done.stdout), (Model.open().path / "CARD.md").read_text()
+    for name in ("iou", "dice", "f2", "ship_recall", "large_ship_recall", "false_alarms_per_km2"):
+        low, high = scores[f"{name}_ci"]
+        assert f"| {name} | {scores[name]:.3f} [{low:.3f}, {high:.3f}] |" in card
 
 
 def test_every_real_tile_of_val(shared_data):

@@ -104,6 +104,20 @@ def test_a_saved_graph_is_the_same_graph(tmp_path, weights, activations, powers)
     assert again.digest == graph.digest and np.array_equal(run(again, pixels), run(graph, pixels))
 
 
+def test_weights_may_lie_in_memory_as_they_like(tmp_path):
+    """Training leaves them channels last."""
+    graph = random_unet(np.random.default_rng(4), weights="int8")
+    ops = [
+        replace(op, weights=op.weights.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2))
+        if isinstance(op, Conv)
+        else op
+        for op in graph.ops
+    ]
+    assert any(isinstance(op, Conv) and not op.weights.flags.c_contiguous for op in ops)
+    save(Graph(graph.name, graph.tensors, tuple(ops), graph.input, graph.output), tmp_path / "graph.safetensors")
+    assert load(tmp_path / "graph.safetensors").digest == graph.digest
+
+
 def test_every_flipped_byte_of_a_file_is_found(tmp_path):
     path = tmp_path / "graph.safetensors"
     graph = random_unet(np.random.default_rng(6), width=2, depth=1)

@@ -285,9 +285,9 @@ def test_two_runs_do_not_share_a_folder(tmp_path, scenes, taran_eo):
         )
     (out / JOURNAL).unlink()
     assert taran_eo("run", scenes, "-o", out, "-q").code == 0
-    said = taran_eo("run", scenes, "-o", out, "--threshold", 0.7)
+    said = taran_eo("run", scenes, "-o", out, "--threshold", 0.6)
     assert said.code == 1
-    assert "threshold was 0.5 and is 0.7" in said.err
+    assert "threshold was 0.7 and is 0.6" in said.err
 
 
 def test_a_changed_product_is_not_shown(tmp_path, scenes, taran_eo):

@@ -50,7 +50,7 @@ def test_the_mask_is_the_threshold_on_the_reference_logits(scene, tmp_path):
     real = logits * model.graph.logit_scale
     expected = np.where(tile.valid, 1 / (1 + np.exp(-real)) >= model.threshold, NODATA)[:330, :412]
     assert np.array_equal(read_mask(outputs(scene, model, tmp_path, 768).files[0]).labels, expected)
-    assert Decision.of(model.threshold, model.graph.logit_scale).threshold == 0
+    assert Decision.of(0.5, model.graph.logit_scale).threshold == 0
 
 
 def test_what_goes_down_comes_back(scene, tmp_path):
