@@ -151,6 +151,8 @@ def compile_kernels() -> bool:
     Returns:
         Whether it was possible; without a C++ compiler everything stays as it is.
     """
+    from torch._dynamo.exc import TorchDynamoException  # takes a second to import
+
     forward = _alike(torch.compile(_round_as_they_are, dynamic=True))
     backward = _alike(torch.compile(_backward, dynamic=True))
     learned = _alike(torch.compile(_backward_learned, dynamic=True))
@@ -162,7 +164,7 @@ def compile_kernels() -> bool:
             learned(probe, probe, probe, grid)
             for rows in (16, 32):  # a second size makes the number of rows a symbol, once and for all
                 blocks(probe[: 32 * rows].view(rows, 32), grid, torch.tensor(0, dtype=torch.int32))
-    except Exception:
+    except TorchDynamoException:  # whatever the compiler itself says, no compiler among it
         return False
     _Kernels.forward, _Kernels.backward = staticmethod(forward), staticmethod(backward)
     _Kernels.learned, _Kernels.blocks = staticmethod(learned), staticmethod(blocks)

@@ -311,7 +311,7 @@ def _plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
         above.axhspan(-100 * study.margin, 100 * study.margin, color="0.85", zorder=0)
         above.axhline(0, color="0.5", lw=0.8)
         above.set(title=title)
-        below.set(xlabel="bits of weights and activations", yscale="log")
+        below.set(xlabel="bits of weights and activations", yscale="log", xticks=range(4, 9), xlim=(3.5, 8.5))
         if above.get_legend_handles_labels()[0]:
             above.legend(loc="lower right", fontsize=8)
     axes[0, 0].set_ylabel("IoU less that of float32, points")
@@ -354,9 +354,12 @@ def _plot_points(
 
 
 def _curve(tiles: Sequence[Scored], shore: frozenset[str]) -> Iterator[Point]:
-    """Found large ships against false alarms of the reference and of the first variant with all of its folds."""
-    names = [name for name in dict.fromkeys(tile.network for tile in tiles) if name != COMMON]
-    for network in names[:2]:
+    """Found large ships against false alarms: of the reference, and of the first variant that was run in all folds."""
+    folds: dict[str, set[int]] = {}
+    for tile in tiles:
+        folds.setdefault(tile.network, set()).add(tile.fold)
+    most = max(map(len, folds.values()), default=0)
+    for network in [name for name, seen in folds.items() if name != COMMON and len(seen) == most][:2]:
         for place, wanted in (("all", None), ("near shore", True), ("open sea", False)):
             curves = [
                 tile.curve
@@ -393,10 +396,11 @@ def _plot_curve(points: Sequence[Point], path: Path) -> None:
                 label = f"{network}, {place} ({chosen[0].ships} ships)"
                 axis.plot(along, recalls, style, color=colour, marker=".", lw=1.2, label=label)
     axis.set(xlabel="false alarms per km²", ylabel="ships of more than 100 pixels found (IoU > 0.3)", ylim=(0, 1))
-    axis.set_xscale("symlog", linthresh=0.1)
+    axis.set_xscale("symlog", linthresh=0.5)
+    axis.set_xlim(left=0)
     axis.grid(alpha=0.3)
     if points:
-        axis.legend(fontsize=7, loc="lower right")
+        axis.legend(fontsize=7, loc="upper left")
     figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
