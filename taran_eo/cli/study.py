@@ -27,9 +27,11 @@ def command(
     from taran_eo.config import load_toml
 
     need_torch()
+    from taran_eo.studies.plots import plot_curve, plot_losses
+    from taran_eo.studies.result import save
     from taran_eo.studies.run import run
     from taran_eo.studies.study import FoldStudy
-    from taran_eo.studies.tables import save, write
+    from taran_eo.studies.tables import write
 
     study = load_toml(file, FoldStudy, changes or ())
     folder = Path("runs") / study.name if output is None else output
@@ -37,7 +39,9 @@ def command(
         answer = run(study, folder, begun, train=not only_tell)
     prefix = folder / "result" if study.results is None else study.results
     save(answer, study, folder, prefix.with_suffix(".json"))
-    write(answer, study, prefix)
+    table, points = write(answer, study, prefix)
+    plot_losses(study, table, prefix.with_suffix(".png"))
+    plot_curve(points, prefix.with_name(prefix.name + "_curve.png"))
     for row in answer.rows:
         if row.scores is not None or row.diverged:
             tell(f"{row.name}: IoU {'diverged' if row.scores is None else row.scores.iou}")

@@ -20,7 +20,7 @@ sys.meta_path.insert(0, Refuse())
 """
 EVERYTHING = """
 import taran_eo
-STUDIES = tuple(f"taran_eo.studies.{name}" for name in ("part", "run", "answer", "tables"))
+STUDIES = tuple(f"taran_eo.studies.{name}" for name in ("part", "run", "answer", "result", "tables", "plots"))
 TRAINING = ("taran_eo.nn", "taran_eo.train", *STUDIES)
 seen = []
 for module in pkgutil.walk_packages(taran_eo.__path__, "taran_eo.", onerror=lambda name: None):

@@ -1,0 +1,110 @@
+"""Plots of a study: what is lost against bits, and found ships against false alarms."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from taran_eo.errors import MissingExtraError
+from taran_eo.formats import BlockFormat, MiniFloat, parse_any_format
+from taran_eo.studies.study import FoldStudy
+from taran_eo.studies.tables import Line, Point
+
+FOOT = 1e-4
+"""Where what agrees fully stands on a logarithmic axis."""
+
+FAMILIES = {"minifloat": ("#0072b2", "o"), "integer": ("#d55e00", "s"), "block": ("#009e73", "^")}
+
+
+def _family(weights: str) -> str:
+    fmt = parse_any_format(weights)
+    if isinstance(fmt, BlockFormat):
+        return "block"
+    return "minifloat" if isinstance(fmt, MiniFloat) else "integer"
+
+
+def _pyplot() -> Any:  # noqa: ANN401 - a module
+    try:
+        import matplotlib as mpl
+    except ModuleNotFoundError as error:
+        raise MissingExtraError.of("train", "matplotlib") from error
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
+    """Bits against what is lost: every format as a point, the best of each width and family joined by a line."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, sharey="row")
+    titles = {"ptq": "post-training quantization", "qat": "quantization-aware training"}
+    for (above, below), (setting, title) in zip(axes.T, titles.items(), strict=True):
+        rows = [row for row in table if row.setting in (setting, f"{setting}, blocks")]
+        _plot_points(above, rows, lambda row: (row.less_control, row.less_low, row.less_high), max)
+        _plot_points(below, rows, _disagreement, min)
+        above.axhspan(-100 * study.margin, 100 * study.margin, color="0.85", zorder=0)
+        above.axhline(0, color="0.5", lw=0.8)
+        above.set(title=title)
+        below.set(xlabel="bits of weights and activations", yscale="log", xticks=range(4, 9), xlim=(3.5, 8.5))
+        if above.get_legend_handles_labels()[0]:
+            above.legend(loc="lower right", fontsize=8)
+    axes[0, 0].set_ylabel("IoU less that of float32, points")
+    axes[1, 0].set_ylabel("pixels not as in float32, % of the union")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
+
+
+def _disagreement(row: Line) -> tuple[float | None, float | None, float | None]:
+    if row.agreement is None or row.agreement_low is None or row.agreement_high is None:
+        return None, None, None
+    apart = (1 - each for each in (row.agreement, row.agreement_high, row.agreement_low))
+    value, low, high = (max(each, FOOT) for each in apart)
+    return value, low, high
+
+
+def _plot_points(
+    axis: Any,  # noqa: ANN401 - of matplotlib
+    rows: Sequence[Line],
+    value_of: Callable[[Line], tuple[float | None, float | None, float | None]],
+    best: Callable[[list[float]], float],
+) -> None:
+    shifts = {"minifloat": -0.06, "integer": 0.06, "block": 0.0}  # so that bars do not hide each other
+    for family, (colour, marker) in FAMILIES.items():
+        points: dict[float, list[float]] = {}
+        for row in rows:
+            value, low, high = value_of(row)
+            if value is None or _family(row.weights) != family:
+                continue
+            place = row.bits + shifts[family]
+            bar = None if low is None or high is None else [[100 * (value - low)], [100 * (high - value)]]
+            axis.errorbar(place, 100 * value, bar, fmt=marker, color=colour, capsize=2, lw=0.8, ms=4)
+            axis.annotate(row.weights, (place, 100 * value), (4, 3), textcoords="offset points", fontsize=6)
+            points.setdefault(place, []).append(100 * value)
+        if points:
+            places = sorted(points)
+            axis.plot(places, [best(points[place]) for place in places], color=colour, lw=1.4, label=family)
+    axis.grid(alpha=0.3)
+
+
+def plot_curve(points: Sequence[Point], path: Path) -> None:
+    """Found large ships against false alarms, near a shore and on the open sea."""
+    plt = _pyplot()
+    figure, axis = plt.subplots(figsize=(6, 4.2))
+    colours = {"all": "#000000", "near shore": "#d55e00", "open sea": "#0072b2"}
+    for network, style in zip(dict.fromkeys(point.network for point in points), ("-", "--"), strict=False):
+        for place, colour in colours.items():
+            chosen = [point for point in points if (point.network, point.place) == (network, place)]
+            if chosen:
+                along, recalls = [point.false_alarms_per_km2 for point in chosen], [point.recall for point in chosen]
+                label = f"{network}, {place} ({chosen[0].ships} ships)"
+                axis.plot(along, recalls, style, color=colour, marker=".", lw=1.2, label=label)
+    axis.set(xlabel="false alarms per km²", ylabel="ships of more than 100 pixels found (IoU > 0.3)", ylim=(0, 1))
+    axis.set_xscale("symlog", linthresh=0.5)
+    axis.set_xlim(left=0)
+    axis.grid(alpha=0.3)
+    if points:
+        axis.legend(fontsize=7, loc="upper left")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(figure)
