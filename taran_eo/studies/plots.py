@@ -12,7 +12,12 @@ from taran_eo.studies.tables import Line, Point
 FOOT = 1e-4
 """Where what agrees fully stands on a logarithmic axis."""
 
-FAMILIES = {"minifloat": ("#0072b2", "o"), "integer": ("#d55e00", "s"), "block": ("#009e73", "^")}
+FAMILIES = {
+    "minifloat": ("#0072b2", "o", -0.06),
+    "integer": ("#d55e00", "s", 0.06),
+    "block": ("#009e73", "^", 0.12),
+}
+"""The colour and marker of each, and how far beside its bits it stands."""
 
 
 def _family(weights: str) -> str:
@@ -67,24 +72,26 @@ def _plot_points(
     axis: Any,  # noqa: ANN401 - of matplotlib
     rows: Sequence[Line],
     value_of: Callable[[Line], tuple[float | None, float | None, float | None]],
-    best: Callable[[list[float]], float],
+    best: Callable[[list[tuple[float, float]]], tuple[float, float]],
 ) -> None:
-    shifts = {"minifloat": -0.06, "integer": 0.06, "block": 0.0}  # so that bars do not hide each other
-    for family, (colour, marker) in FAMILIES.items():
-        points: dict[float, list[float]] = {}
+    for family, (colour, marker, aside) in FAMILIES.items():
+        points: dict[float, list[tuple[float, float]]] = {}
         for row in rows:
             value, low, high = value_of(row)
             if value is None or _family(row.weights) != family:
                 continue
-            place = row.bits + shifts[family]
+            alike = points.setdefault(row.bits, [])
+            place = row.bits + aside * (1 + 2 * len(alike))  # beside each other, so that bars do not hide each other
             bar = None if low is None or high is None else [[100 * (value - low)], [100 * (high - value)]]
             axis.errorbar(place, 100 * value, bar, fmt=marker, color=colour, capsize=2, lw=0.8, ms=4)
-            axis.annotate(row.weights, (place, 100 * value), (4, 3), textcoords="offset points", fontsize=6)
-            points.setdefault(place, []).append(100 * value)
+            top = (place, 100 * (value if high is None else high))
+            axis.annotate(row.weights, top, (0, 3), textcoords="offset points", fontsize=6, rotation=90, ha="center")
+            alike.append((100 * value, place))
         if points:
-            places = sorted(points)
-            axis.plot(places, [best(points[place]) for place in places], color=colour, lw=1.4, label=family)
+            values, places = zip(*(best(points[bits]) for bits in sorted(points)), strict=True)
+            axis.plot(places, values, color=colour, lw=1.4, label=family)
     axis.grid(alpha=0.3)
+    axis.margins(y=0.12)  # room for the names
 
 
 def plot_curve(points: Sequence[Point], path: Path) -> None:
