@@ -41,16 +41,19 @@ def _pyplot() -> Any:  # noqa: ANN401 - a module
 def plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
     """Bits against what is lost: every format as a point, the best of each width and family joined by a line."""
     plt = _pyplot()
-    figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, sharey="row")
+    with plt.rc_context({"axes.ymargin": 0.12}):  # room for the names
+        figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, sharey="row")
     titles = {"ptq": "post-training quantization", "qat": "quantization-aware training"}
     for (above, below), (setting, title) in zip(axes.T, titles.items(), strict=True):
         rows = [row for row in table if row.setting in (setting, f"{setting}, blocks")]
+        below.set_yscale("log")
+        below.axhline(1, color="0.5", lw=0.8)
         _plot_points(above, rows, lambda row: (row.less_control, row.less_low, row.less_high), max)
         _plot_points(below, rows, _disagreement, min)
         above.axhspan(-100 * study.margin, 100 * study.margin, color="0.85", zorder=0)
         above.axhline(0, color="0.5", lw=0.8)
         above.set(title=title)
-        below.set(xlabel="bits of weights and activations", yscale="log", xticks=range(4, 9), xlim=(3.5, 8.5))
+        below.set(xlabel="bits of weights and activations", xticks=range(4, 9), xlim=(3.5, 8.5))
         if above.get_legend_handles_labels()[0]:
             above.legend(loc="lower right", fontsize=8)
     axes[0, 0].set_ylabel("IoU less that of float32, points")
@@ -91,7 +94,6 @@ def _plot_points(
             values, places = zip(*(best(points[bits]) for bits in sorted(points)), strict=True)
             axis.plot(places, values, color=colour, lw=1.4, label=family)
     axis.grid(alpha=0.3)
-    axis.margins(y=0.12)  # room for the names
 
 
 def plot_curve(points: Sequence[Point], path: Path) -> None:

@@ -26,6 +26,7 @@ class Line:
     control: str
     folds: int
     seeds: int
+    runs: int
     diverged: int
     iou: float | None
     iou_low: float | None
@@ -117,6 +118,7 @@ def _line(row: Row, formats: str | None, setting: str | None) -> Line:
         control="" if row.control is None else _name(row.control),
         folds=len({fold for fold, _ in row.iou}),
         seeds=len({seed for _, seed in row.iou}),
+        runs=len(row.iou),
         diverged=len(row.diverged),
         iou=iou.value,
         iou_low=iou.low,
@@ -165,7 +167,8 @@ def _markdown(study: FoldStudy, table: Sequence[Line]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in table:
-        runs = f"{row.folds} x {row.seeds}" + (f", {row.diverged} diverged" if row.diverged else "")
+        runs = f"{row.folds} x {row.seeds}" if row.runs == row.folds * row.seeds else f"{row.runs} runs"
+        runs += f", {row.diverged} diverged" if row.diverged else ""
         cells = [
             *(row.network, f"{row.bits:g}", runs),
             _percent(row.iou, row.iou_low, row.iou_high),

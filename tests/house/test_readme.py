@@ -1,9 +1,10 @@
-"""Every bash and python block of the README is run, in order, in one empty folder.
+"""Every bash and python block of the README is run, in order, in one empty folder; its table is that of the study.
 
 A block that sets up the machine (it holds ``make `` or ``pip install``) is left out, as is one with the
 line ``<!-- not run: reason -->`` just before it.
 """
 
+import csv
 import os
 import re
 import subprocess
@@ -14,6 +15,10 @@ FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+?) -->\n+)?```(?P<kind>bash|python)\n(?P<text>.*?)^```$", re.M | re.S
 )
 SETS_UP = ("make ", "pip install")
+FORMATS = (
+    *("e2m1", "e1m2", "int4", "e2m2", "e3m1", "int5", "e2m3", "e3m2", "e4m1", "int6"),
+    *("e3m3", "e4m2", "int7", "e4m3", "e5m2", "int8"),
+)
 
 
 def test_the_blocks_of_the_readme_run(repository: Path, tmp_path: Path) -> None:
@@ -31,3 +36,23 @@ def test_the_blocks_of_the_readme_run(repository: Path, tmp_path: Path) -> None:
         ran.append(kind)
     assert "bash" in ran, "README.md shows no command that runs"
     assert "python" in ran, "README.md shows no Python that runs"
+
+
+def test_the_table_of_formats_is_that_of_the_study(repository: Path) -> None:
+    with (repository / "pipelines/results/study_formats.csv").open() as file:
+        found = {row["network"]: row for row in csv.DictReader(file)}
+
+    def cell(row: dict[str, str], *names: str) -> str:
+        value, low, high = (f"{100 * float(row[name]):{'+' if 'less' in name else ''}.1f}" for name in names)
+        return f"{value} [{low}, {high}]"
+
+    expected = []
+    for name in FORMATS:
+        cells = [name, found[f"{name} qat"]["bits"], found[f"{name} qat"]["runs"]]
+        for row in (found[f"{name} qat"], found[f"{name} ptq"]):
+            assert (row["folds"], row["diverged"]) == ("5", "0")
+            cells += [cell(row, "less_control", "less_low", "less_high")]
+            cells += [cell(row, "agreement", "agreement_low", "agreement_high")]
+        expected.append(f"| {' | '.join(cells)} |")
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (?:int|e)\d.*\|$", readme, re.M) == expected

@@ -264,11 +264,15 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
     for picture in ("result.png", "result_curve.png"):
         assert (tmp_path / "whole" / picture).read_bytes().startswith(b"\x89PNG")
     # What is there is told without training; what is not there is left out.
-    shutil.rmtree(tmp_path / "torn/fold_1/seed_0/e2m3_qat")
+    for place in ("fold_1/seed_0/e2m3_qat", "fold_2/seed_7/longer"):
+        shutil.rmtree(tmp_path / "torn" / place)
     assert CliRunner().invoke(app, [*command, str(tmp_path / "torn"), "--tell"]).exit_code == 0
     assert not (tmp_path / "torn/fold_1/seed_0/e2m3_qat").exists()
     with (tmp_path / "torn/result.csv").open() as file:
-        assert next(row["folds"] for row in csv.DictReader(file) if row["network"] == "e2m3 qat") == "1"
+        table = {row["network"]: row for row in csv.DictReader(file)}
+    assert table["e2m3 qat"]["folds"] == table["e2m3 qat"]["runs"] == "1"
+    assert (table["longer"]["folds"], table["longer"]["seeds"], table["longer"]["runs"]) == ("3", "2", "5")
+    assert "| longer | 32 | 5 runs |" in (tmp_path / "torn/result.md").read_text()
 
 
 def test_a_run_that_diverges_is_told_and_averaged_into_nothing(study_file, tmp_path, monkeypatch):
