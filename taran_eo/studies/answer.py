@@ -93,12 +93,14 @@ class Answer:
         pairs: Those that were asked for and have something in common.
         tiles: What they were computed from.
         made: How each network came to be, by its place.
+        shore: Names of the tiles near a shore.
     """
 
     rows: tuple[Row, ...]
     pairs: tuple[Pair, ...]
     tiles: tuple[Scored, ...]
     made: Mapping[str, Provenance]
+    shore: frozenset[str]
 
 
 def choose(tiles: Iterable[Scored], judges: Mapping[str, str]) -> Iterator[Scored]:
@@ -131,6 +133,7 @@ def found(
     seen: Sequence[Scored],
     made: Mapping[str, Provenance],
     diverged: Mapping[str, Sequence[tuple[int, int]]],
+    shore: frozenset[str],
 ) -> Answer:
     """What scored tiles say.
 
@@ -139,11 +142,12 @@ def found(
         seen: All tiles.
         made: As in `Answer`.
         diverged: Folds and seeds of the runs that diverged, by network.
+        shore: As in `Answer`.
     """
     tiles = tuple(choose(seen, study.judges))
     rows = tuple(_row(name, control, tiles, diverged, study.margin) for name, control in study.controls.items())
     pairs = (_pair(networks, tiles, study.margin) for networks in study.pairs)
-    return Answer(rows, tuple(pair for pair in pairs if pair is not None), tiles, made)
+    return Answer(rows, tuple(pair for pair in pairs if pair is not None), tiles, made, shore)
 
 
 def _row(

@@ -1,8 +1,10 @@
 """Labelled images dealt into folds; images that show the same water are never parted."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from taran_eo.errors import ConfigError
 from taran_eo.imagery import LabelledImage
@@ -47,26 +49,51 @@ def together(images: Iterable[LabelledImage], water: Mapping[str, frozenset[str]
     return groups
 
 
+class _Pair(BaseModel):
+    image: str
+    other: str
+
+
+class _Water(BaseModel):
+    pairs: tuple[_Pair, ...]
+
+
+class _Shore(BaseModel):
+    images: frozenset[str]
+
+
+_Table = TypeVar("_Table", bound=BaseModel)
+
+
 def shared_water(path: Path | None) -> dict[str, frozenset[str]]:
-    """Read which images show the same water, by name, both ways.
+    """Read which images show the same water, by name, both ways; nothing without a file.
 
     Raises:
         ConfigError: The file cannot be read or has another form.
     """
-    if path is None:
-        return {}
     near: dict[str, frozenset[str]] = {}
-    try:
-        for pair in json.loads(path.read_text(encoding="utf-8"))["pairs"]:
-            for one, other in ((pair["image"], pair["other"]), (pair["other"], pair["image"])):
-                near[one] = near.get(one, frozenset()) | {other}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path} does not tell which images show the same water ({type(error).__name__}: {error})",
-            remedy="Make it with pipelines/shared_water.py",
-            path=path,
-        ) from error
+    for pair in () if path is None else _read(path, _Water, "which images show the same water").pairs:
+        for one, other in ((pair.image, pair.other), (pair.other, pair.image)):
+            near[one] = near.get(one, frozenset()) | {other}
     return near
+
+
+def near_shore(path: Path | None) -> frozenset[str]:
+    """Names of the images that show land, a pier or a breakwater; none without a file.
+
+    Raises:
+        ConfigError: The file cannot be read or has another form.
+    """
+    return frozenset() if path is None else _read(path, _Shore, "which images show a shore").images
+
+
+def _read(path: Path, table: type[_Table], what: str) -> _Table:
+    try:
+        return table.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ConfigError(
+            f"{path} does not tell {what}: {error}", remedy="Write it as those in pipelines/results", path=path
+        ) from error
 
 
 def with_water(images: Iterable[LabelledImage], water: Mapping[str, frozenset[str]]) -> frozenset[str]:

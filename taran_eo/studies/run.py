@@ -17,7 +17,7 @@ from taran_eo.errors import ConfigError, DivergedError
 from taran_eo.imagery import LabelledImage, read_labels
 from taran_eo.provenance import Provenance
 from taran_eo.studies.answer import Answer, Scored, found
-from taran_eo.studies.folds import deal, shared_water, together, with_water
+from taran_eo.studies.folds import deal, near_shore, shared_water, together, with_water
 from taran_eo.studies.part import LOGITS, SCORES, Report, carry_out_part
 from taran_eo.studies.study import COMMON, RANDOM, REFERENCE, Extent, FoldStudy, Part
 from taran_eo.train import WEIGHTS, Recipe, Source
@@ -40,7 +40,7 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
     twice = [name for name, count in Counter(image.path.name for image in everything).items() if count > 1]
     if twice:
         raise ConfigError(f"{twice[0]} is the name of several tiles", remedy="Give each tile a name of its own")
-    water = shared_water(study.shared_water)
+    water, shore = shared_water(study.shared_water), near_shore(study.near_shore)
     group_of = {image.path.name: group[0].path.name for group in together(everything, water) for image in group}
     dealt = deal(everything, study.folds, water)
     for fold, held in enumerate(dealt):
@@ -113,7 +113,7 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
             for fold in range(min(variant.folds or study.folds, study.folds)):
                 start = COMMON if variant.start == COMMON else _place(REFERENCE, fold, seed)
                 carry(variant, variant.name, fold, seed, start)
-    return found(study, seen, made, diverged)
+    return found(study, seen, made, diverged, shore)
 
 
 def _place(network: str, fold: int | None, seed: int) -> str:

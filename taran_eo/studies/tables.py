@@ -1,12 +1,10 @@
 """What a study found, for readers: tables in CSV and Markdown, and the curve of found ships against false alarms."""
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from taran_eo.errors import ConfigError
 from taran_eo.formats import parse_any_format
 from taran_eo.metrics import Interval
 from taran_eo.studies.answer import Answer, Pair, Row, Scored
@@ -69,9 +67,6 @@ def write(answer: Answer, study: FoldStudy, prefix: Path) -> tuple[list[Line], l
 
     Returns:
         Their rows, for the plots.
-
-    Raises:
-        ConfigError: The list of tiles near a shore cannot be read.
     """
     prefix.parent.mkdir(parents=True, exist_ok=True)
     formats = {variant.name: (variant.formats, variant.setting) for variant in study.variants}
@@ -79,27 +74,9 @@ def write(answer: Answer, study: FoldStudy, prefix: Path) -> tuple[list[Line], l
     table = [_line(row, *formats.get(row.name, (None, None))) for row in rows]
     _write_csv(prefix.with_suffix(".csv"), Line, table)
     prefix.with_suffix(".md").write_text(_markdown(study, table) + _paired(answer.pairs))
-    points = list(_curve(answer.tiles, near_shore(study.near_shore)))
+    points = list(_curve(answer.tiles, answer.shore))
     _write_csv(prefix.with_name(prefix.name + "_curve.csv"), Point, points)
     return table, points
-
-
-def near_shore(path: Path | None) -> frozenset[str]:
-    """Names of the tiles that show land, a pier or a breakwater; none without a list.
-
-    Raises:
-        ConfigError: The list cannot be read.
-    """
-    if path is None:
-        return frozenset()
-    try:
-        return frozenset(json.loads(path.read_text(encoding="utf-8"))["images"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{path} does not list the tiles near a shore ({type(error).__name__}: {error})",
-            remedy='Write {"images": ["name.jpg", ...]}',
-            path=path,
-        ) from error
 
 
 def _line(row: Row, formats: str | None, setting: str | None) -> Line:

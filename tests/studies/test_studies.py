@@ -18,11 +18,10 @@ from taran_eo.imagery import LabelledImage, kaggle_encode
 from taran_eo.metrics import TileScore
 from taran_eo.studies import part
 from taran_eo.studies.answer import Scored, choose
-from taran_eo.studies.folds import deal, shared_water
+from taran_eo.studies.folds import deal, near_shore, shared_water
 from taran_eo.studies.part import PROBABILITIES
 from taran_eo.studies.run import run
 from taran_eo.studies.study import FoldStudy
-from taran_eo.studies.tables import near_shore
 from taran_eo.train import Recipe, data
 from taran_eo.train.outcome import formats
 from tests.train.labelled import QUANTIZATION, RECIPE, write_tiles
@@ -321,6 +320,7 @@ def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
     [
         ("folds=7", "5 independent images cannot be dealt into 7 folds"),
         ("shared_water=absent.json", "does not tell which images show the same water"),
+        ("near_shore=absent.json", "does not tell which images show a shore"),
         ('variant=[{name = "reference", recipe = "a.toml"}]', "a name of its own"),
         ('variant=[{name = "longer", recipe = "a.toml", control = "b"}]', "the control b of longer is none of"),
         (
@@ -331,9 +331,9 @@ def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
         ('pairs=[["longer", "e3m2 qat"]]', "e3m2 qat of `pairs` is none of"),
     ],
 )
-def test_what_makes_no_study_is_refused(study_file, tmp_path, change, said):
+def test_what_makes_no_study_is_refused_before_any_training(study_file, tmp_path, change, said):
     done = CliRunner().invoke(app, ["study", str(study_file), "-o", str(tmp_path / "out"), "--set", change])
-    assert said in str(done.exception)
+    assert said in str(done.exception) and not list(tmp_path.glob("out/*"))
 
 
 def test_tiles_of_one_name_are_refused(study_file, tmp_path):
