@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from taran_eo.config import load_toml
-from taran_eo.engines import open_engine
 from taran_eo.evaluation import answers
 from taran_eo.imagery import read_labels
 from taran_eo.metrics import TileScore, aggregate
 from taran_eo.model import Model
-from taran_eo.studies.part import PROBABILITIES, scores_of
+from taran_eo.studies.part import PROBABILITIES, logits_of, scores_of
 from taran_eo.studies.run import run
 from taran_eo.studies.study import REFERENCE, FoldStudy
 
@@ -30,13 +29,12 @@ def main() -> None:
     tiles = run(study, Path("runs") / study.name, lambda name: lambda done: None, train=False).tiles
     real = [each.curve for each in tiles if each.network == REFERENCE and each.image in train]
     model = Model.open()
-    graph, engine = model.graph, open_engine("auto", model.graph, threads=2)
     found = answers(
         read_labels(SCENES, SCENES / "masks.csv"),
-        lambda pixels: engine.run(pixels)[0] * graph.logit_scale,
+        logits_of(model.graph),
         model.contract,
-        halo=graph.halo,
-        alignment=graph.alignment,
+        halo=model.graph.halo,
+        alignment=model.graph.alignment,
     )
     generated = [scores_of(each, PROBABILITIES) for each in found]
     print(

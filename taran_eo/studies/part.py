@@ -135,7 +135,7 @@ def predictions(trained: Trained, images: Sequence[LabelledImage]) -> Iterator[P
     Yields:
         The logits of each image.
     """
-    predict = trained.logits if trained.graph is None else _integers(trained.graph)
+    predict = trained.logits if trained.graph is None else logits_of(trained.graph)
     halo, alignment = trained.margins()
     return answers(images, predict, CONTRACT, halo=halo, alignment=alignment)
 
@@ -146,7 +146,8 @@ def scores_of(answer: Prediction, probabilities: Iterable[float]) -> tuple[TileS
     return tuple(score_tile(ships, answer.said >= each, answer.valid, gsd_m=answer.gsd_m) for each in limits)
 
 
-def _integers(graph: Graph) -> Predict:
+def logits_of(graph: Graph) -> Predict:
+    """A graph as a predictor of logits, on the best engine."""
     engine = open_engine("auto", graph, threads=cores())
     # In float64 every logit is exact, so that a pixel is ship here if and only if it is on board.
     return lambda pixels: engine.run(pixels)[0] * graph.logit_scale
