@@ -227,7 +227,7 @@ def training_step(rounds: int) -> None:
         return run
 
     def quantized(fmt: Format, **how: bool) -> Callable[[], None]:
-        network = quantize(float_network, Quantization(fmt, spend_sign(fmt), fmt, fmt, **how))
+        network = quantize(float_network, Quantization(fmt, spend_sign(fmt), **how))
         calibrate(network, [pixels])
         return step(network)
 

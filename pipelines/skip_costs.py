@@ -26,7 +26,7 @@ def main() -> None:
         pixels, network = torch.randint(0, 256, (2, 3, 64, 64)).float(), ThinUNet(ThinUNetShape(skips=skips))
         for _ in range(50):
             network(pixels)  # so that its batch norms have seen data
-        quantized = quantize(network.eval(), Quantization(e2m3, ue2m4, e2m3, e2m3))
+        quantized = quantize(network.eval(), Quantization(e2m3, ue2m4))
         calibrate(quantized, [pixels])
         graph = lower(quantized, name)
         moved, memory = traffic(graph, SIDE, SIDE), plan(graph, SIDE, SIDE)

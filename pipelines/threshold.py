@@ -26,7 +26,7 @@ def main() -> None:
     """Print a line for each probability, and the best."""
     study = load_toml(Path("pipelines/study_formats.toml"), FoldStudy)
     train = {path.name for path in study.tiles[0].images.iterdir()}
-    tiles = run(study, Path("runs") / study.name, lambda name: lambda done: None, train=False).tiles
+    tiles = run(study, Path("runs") / study.name, lambda name: lambda done: None, only="").tiles
     real = [each.curve for each in tiles if each.network == REFERENCE and each.image in train]
     model = Model.open()
     found = answers(

@@ -7,6 +7,7 @@ import platform
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,13 @@ def sha256_file(path: Path) -> str:
 def sha256_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """SHA-256 of the files `names` of a folder, by name, in sorted order."""
     return {name: sha256_file(folder / name) for name in sorted(names)}
+
+
+@cache
+def sha256_folder(folder: Path) -> str:
+    """SHA-256 over the names and digests of the files that lie in a folder; looked at once in a process."""
+    digests = sha256_files(folder, (path.name for path in folder.iterdir() if path.is_file()))
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
 def sha256_config(config: BaseModel) -> str:

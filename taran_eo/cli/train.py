@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taran_eo.cli.training import Changes, RunFolder, need_torch, watch
+from taran_eo.cli.options import folder
+from taran_eo.cli.training import need_torch, watch
 
 if TYPE_CHECKING:
     from taran_eo.metrics import Scores
@@ -17,8 +18,15 @@ def command(
     file: Annotated[
         Path, typer.Argument(exists=True, dir_okay=False, help="The recipe, e.g. pipelines/train_thin_unet32.toml.")
     ],
-    output: RunFolder = None,
-    changes: Changes = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", parser=folder, metavar="FOLDER", help="For what it leaves; runs/NAME if left out."
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the file, e.g. --set schedule.steps=100.")
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew instead of going on from a checkpoint.")
     ] = False,
@@ -34,12 +42,12 @@ def command(
     from taran_eo.train import Recipe, carry_out
 
     recipe = load_toml(file, Recipe, changes or ())
-    folder = Path("runs") / recipe.name if output is None else output
-    result_file = folder / "result.json"
+    place = Path("runs") / recipe.name if output is None else output
+    result_file = place / "result.json"
     if restart:
         result_file.unlink(missing_ok=True)  # it is of other weights than those to come
     with watch() as begun:
-        trained = carry_out(recipe, folder, begun(recipe.name), resume=not restart)
+        trained = carry_out(recipe, place, begun(recipe.name), resume=not restart)
     scores = _scores(trained, recipe)
     held_out = {str(held.masks): sha256_file(held.masks) for held in recipe.held_out}
     facts = {"recipe": file.name, **trained.provenance().to_dict(), "held_out": held_out}

@@ -1,15 +1,13 @@
-"""What the commands that train have in common: the extra they need, changes to their file, and the watch over a run."""
+"""What the commands that train have in common: the extra they need, and the watch over a run."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from taran_eo.cli.console import on_terminal
-from taran_eo.cli.options import folder
 from taran_eo.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -17,12 +15,6 @@ if TYPE_CHECKING:
 
 EVERY = 200
 """Without a terminal, a line is printed every so many steps."""
-
-RunFolder = Annotated[
-    Path | None,
-    typer.Option("-o", "--output", parser=folder, metavar="FOLDER", help="For what it leaves; runs/NAME if left out."),
-]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="Change the file, e.g. --set schedule.steps=100.")]
 
 
 def need_torch() -> None:

@@ -101,7 +101,8 @@ def parse_format(name: str) -> Format:
     raise FormatError(
         f"{name!r} is no number format",
         remedy="Write a split like e2m3 or ue2m4, an integer like int8 or uint6, or a name of the catalogue: "
-        + ", ".join(entry.name for entry in CATALOGUE),
+        + ", ".join(entry.name for entry in CATALOGUE)
+        + "; blocks like mxfp4 are read by parse_any_format, where they are possible",
         name=name,
     )
 

@@ -7,11 +7,10 @@ the bootstrap resamples a small integer matrix and never touches a pixel again.
 of the label (one RLE row). Only valid pixels count: a true ship without a valid pixel was not to be seen
 and is left out, of the others the valid part is compared. Pairs are formed one to one, greedily by falling
 intersection over union (IoU); ties go to the earlier true ship, then to the earlier component. A ship is
-**found** when its partner has an IoU of at least 0.1. That is what a maritime user means by a detection: at
-the right place and of the right order of size. Labels that are loose by one to three pixels would turn
-correct detections of small boats into misses at a stricter limit, and a mere touch would reward one blob
-over a whole harbour. A component without a found partner is a **false alarm**. Beside it stands the recall of
-**large** ships, of more than 100 pixels, at an IoU above 0.3.
+**found** when its partner has an IoU above 0.3: at the right place and of the right order of size. A stricter limit
+would turn correct detections of small boats into misses, as labels are loose by one to three pixels; a mere touch
+would reward one blob over a whole harbour. A component without a found partner is a **false alarm**. Beside the recall
+of all ships stands that of **large** ones, of more than 100 pixels.
 
 **The Kaggle score** (`f2`) counts a pair as a hit at threshold t when its IoU exceeds t, for t = 0.50, 0.55,
 ... 0.95, takes F2 = 5 TP / (5 TP + 4 FN + FP), and averages over the thresholds and then over the tiles; a

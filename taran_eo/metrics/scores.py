@@ -49,7 +49,7 @@ class Scores:
         f2: The Kaggle score.
         baseline_empty: The Kaggle score of an all-empty answer on these tiles.
         ship_recall: Share of the true ships that were found.
-        large_ship_recall: Share of the large ones that were found at the stricter limit.
+        large_ship_recall: Share of the large ones that were found.
         ship_recall_by_length_m: As `ship_recall`, by length of ship, one for each of `LENGTH_BIN_NAMES`.
         false_alarms_per_km2: False alarms over the valid area.
         ships: True ships by length.
@@ -124,6 +124,7 @@ def aggregate(tiles: Sequence[TileScore], *, rng: np.random.Generator, resamples
     if not tiles:
         raise ContractError("There are no tiles to score", remedy="Name a folder of images that the masks file lists")
     groups = _group_sums(_rows(tiles), tiles)
+    groups = groups[_order(groups)]
     totals = groups.sum(axis=0)
     points = _ratios(totals)
     draws = np.concatenate([_ratios(resampled) for resampled in _resample(groups, rng, resamples)])
@@ -166,43 +167,52 @@ def compare(
 ) -> Comparison:
     """Compare two ways to train, with intervals that hold for other folds, other seeds and other tiles.
 
-    A resample draws folds, for each a seed, and from its tiles as many as it has (groups of tiles where they show the
-    same water), the same for both; so the interval holds what another training would change, not only other tiles.
+    A resample draws folds, for each as many seeds as it has, and as many of its tiles (groups of tiles where they show
+    the same water), the same for both and for all its seeds; so the interval holds what another training would change,
+    not only other tiles. It counts the spread of the tiles twice, among the folds and within, and that of a few folds
+    not wholly: where all of the spread comes from the tiles, it holds the truth more often than 95 times of 100; where
+    all comes from the training of five folds, some 85 times, and of two some 50.
 
     Args:
-        cells: Answers of both by fold and seed.
+        cells: Answers of both by fold and seed; with every seed of a fold, the same tiles in the same order.
         margin: Difference in IoU that counts as none.
         rng: Source of the resampling.
         resamples: Number of bootstrap resamples.
 
     Raises:
-        ContractError: There are no cells, or the two answers of a cell differ in their tiles.
+        ContractError: There are no cells, or the answers of a fold differ in their tiles.
     """
     if not cells:
         raise ContractError("There is nothing to compare", remedy="Train both in at least one fold")
-    folds: dict[int, list[Ints]] = {}
-    for (fold, _), (first, second) in sorted(cells.items()):
-        if [(tile.ships, tile.group) for tile in first] != [(tile.ships, tile.group) for tile in second]:
-            raise ContractError(
-                "Two answers to different tiles have no paired difference", remedy="Score the same tiles"
-            )
-        folds.setdefault(fold, []).append(_group_sums(np.hstack([_rows(first), _rows(second)]), first))
+    folds: dict[int, list[Cell]] = {}
+    for (fold, _), cell in sorted(cells.items()):
+        folds.setdefault(fold, []).append(cell)
+    sums = {fold: _sums_by_seed(seeds) for fold, seeds in folds.items()}
     drawn = [
-        sum(_one_draw(folds[fold], rng) for fold in rng.choice(list(folds), size=len(folds))) for _ in range(resamples)
+        sum(_one_draw(sums[fold], rng) for fold in rng.choice(list(sums), size=len(sums))) for _ in range(resamples)
     ]
     draws = _less(np.stack(drawn))
-    total = np.sum([groups.sum(axis=0) for seeds in folds.values() for groups in seeds], axis=0)
+    totals = np.stack([one.sum(axis=(0, 1)) for one in sums.values()])
     # An interval needs two folds in which the score is defined.
-    counted = [~np.isnan(_less(np.sum([groups.sum(axis=0) for groups in seeds], axis=0))) for seeds in folds.values()]
-    intervals = dict(zip(_SCORES, _intervals(_less(total), draws, np.stack(counted)), strict=False))
+    intervals = dict(zip(_SCORES, _intervals(_less(totals.sum(axis=0)), draws, ~np.isnan(_less(totals))), strict=False))
     iou = draws[:, _SCORES.index("iou")]
     shares = np.mean(iou <= -margin), np.mean(iou >= margin)
     return Comparison(intervals, None if len(folds) < 2 else float(max(shares)), margin)
 
 
-def _one_draw(seeds: Sequence[Ints], rng: np.random.Generator) -> Ints:
-    groups = seeds[int(rng.integers(len(seeds)))]
-    drawn: Ints = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups))) @ groups
+def _sums_by_seed(seeds: Sequence[Cell]) -> Ints:
+    """int64[seeds, groups, columns of both answers], in an order that depends on the numbers alone."""
+    asked = {tuple((tile.ships, tile.group) for tile in answer) for cell in seeds for answer in cell}
+    if len(asked) > 1:
+        raise ContractError("Two answers to different tiles have no paired difference", remedy="Score the same tiles")
+    sums = np.stack([_group_sums(np.hstack([_rows(first), _rows(second)]), first) for first, second in seeds])
+    return sums[:, _order(np.hstack(list(sums)))]
+
+
+def _one_draw(sums: Ints, rng: np.random.Generator) -> Ints:
+    seeds, groups, _ = sums.shape
+    times_of_seeds, times_of_groups = (rng.multinomial(count, np.full(count, 1 / count)) for count in (seeds, groups))
+    drawn: Ints = times_of_groups @ np.tensordot(times_of_seeds, sums, axes=1)
     return drawn
 
 
@@ -233,13 +243,17 @@ def _rows(tiles: Sequence[TileScore]) -> Ints:
 
 
 def _group_sums(rows: Ints, tiles: Sequence[TileScore]) -> Ints:
-    """int64[groups, columns], the rows sorted by value so that the order of the tiles leaves no trace."""
+    """int64[groups, columns], in the order in which the tiles name them."""
     sums: dict[object, Ints] = {}
     for index, (row, tile) in enumerate(zip(rows, tiles, strict=True)):
         key = index if tile.group is None else tile.group
         sums[key] = sums[key] + row if key in sums else row
-    matrix = np.stack(list(sums.values()))
-    return matrix[np.lexsort(matrix.T)]
+    return np.stack(list(sums.values()))
+
+
+def _order(rows: Ints) -> NDArray[np.intp]:
+    """The rows sorted by value, so that the order of the tiles leaves no trace in a resample."""
+    return np.lexsort(rows.T)
 
 
 def _resample(groups: Ints, rng: np.random.Generator, resamples: int) -> Iterator[Ints]:

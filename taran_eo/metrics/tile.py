@@ -13,9 +13,8 @@ from taran_eo.ships import label_components, oriented_length_px
 Bools = NDArray[np.bool_]
 
 KAGGLE_IOU_PERCENT = tuple(range(50, 100, 5))
-FOUND_IOU_PERCENT = 10
+FOUND_IOU_PERCENT = 30
 LARGE_PX = 100
-STRICT_IOU_PERCENT = 30
 LENGTH_BINS_M = (30.0, 60.0, 120.0)
 """Limits between the size bins: a ship of just 30 m is in the second."""
 LENGTH_BIN_NAMES = ("under_30", "30_to_60", "60_to_120", "over_120")
@@ -35,8 +34,7 @@ class TileScore:
         components: Predicted ships.
         hits: Pairs with an IoU above each of `KAGGLE_IOU_PERCENT`.
         large: True ships of more than `LARGE_PX` pixels.
-        large_found: Those of them whose partner has an IoU above `STRICT_IOU_PERCENT`.
-        matched: Predicted ships whose partner, of any size, has an IoU above it.
+        large_found: Those of them that were found.
         group: Tiles of one group are resampled together; None is a group of its own.
     """
 
@@ -50,7 +48,6 @@ class TileScore:
     hits: tuple[int, ...]
     large: int
     large_found: int
-    matched: int
     group: str | None = None
 
     @property
@@ -95,8 +92,7 @@ def score_tile(
     lengths_m = [oriented_length_px(part) * gsd_m for _, part in ships]
     bins = [int(np.searchsorted(LENGTH_BINS_M, length, side="right")) for length in lengths_m]
     large = {place for place, (_, part) in enumerate(ships) if np.count_nonzero(part) > LARGE_PX}
-    strict = [ship for ship, _, same, union in partners if 100 * same > STRICT_IOU_PERCENT * union]
-    found = [bins[ship] for ship, _, same, union in partners if 100 * same >= FOUND_IOU_PERCENT * union]
+    found = {ship for ship, _, same, union in partners if 100 * same > FOUND_IOU_PERCENT * union}
     same_px = int(np.count_nonzero(answer & truth))
     return TileScore(
         true_positive_px=same_px,
@@ -104,12 +100,11 @@ def score_tile(
         false_negative_px=int(np.count_nonzero(truth)) - same_px,
         area_m2=round(np.count_nonzero(seen) * gsd_m**2),
         ships=tuple(bins.count(k) for k in range(len(LENGTH_BIN_NAMES))),
-        found=tuple(found.count(k) for k in range(len(LENGTH_BIN_NAMES))),
+        found=tuple(sum(bins[ship] == k for ship in found) for k in range(len(LENGTH_BIN_NAMES))),
         components=components,
         hits=tuple(sum(100 * same > t * union for _, _, same, union in partners) for t in KAGGLE_IOU_PERCENT),
         large=len(large),
-        large_found=len(large.intersection(strict)),
-        matched=len(strict),
+        large_found=len(large & found),
         group=group,
     )
 
@@ -135,7 +130,6 @@ def agreement(first: Bools, second: Bools, valid: Bools) -> TileScore:
         hits=(0,) * len(KAGGLE_IOU_PERCENT),
         large=0,
         large_found=0,
-        matched=0,
     )
 
 

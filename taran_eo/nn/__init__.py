@@ -2,7 +2,7 @@
 
 Needs the extra ``train``. Three things are here for use by themselves:
 
-* `fake_quantize` rounds a tensor to a scaled format of `taran_eo.formats`, in every bit as defined there, and lets the
+* `fake_quantize` rounds a tensor to a scaled format of `taran_eo.formats`, every value as defined there, and lets the
   gradient through; the scale may be a number, a tensor that broadcasts, or a parameter that learns.
   `fake_quantize_blocks` does so in blocks (MXFP4, MXFP6, MXINT8), `round_to` without a gradient. `compile_kernels`
   once at the start makes them as fast as a copy and changes no result.
@@ -29,7 +29,7 @@ Example:
     >>> network = ThinUNet(ThinUNetShape(width=4, depth=1)).eval()  # trained, normally
     >>> pixels = torch.arange(3 * 16 * 16.0).reshape(1, 3, 16, 16) % 256
     >>> e2m3, ue2m4 = parse_format("e2m3"), parse_format("ue2m4")
-    >>> quantized = quantize(network, Quantization(e2m3, ue2m4, first_weights=e2m3, head_weights=e2m3))
+    >>> quantized = quantize(network, Quantization(e2m3, ue2m4))
     >>> calibrate(quantized, [pixels])
     >>> graph = lower(quantized.eval(), "tiny")
 

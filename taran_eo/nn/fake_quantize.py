@@ -1,7 +1,8 @@
 """Rounding to a format inside a float network, with a straight-through gradient.
 
-Forward, every value is replaced by the nearest of the scaled format, as `taran_eo.formats` defines it; NaN stays
-NaN, so that a run that diverges shows it. Backward, the gradient passes where the value lay inside the format's
+Forward, every finite value is replaced by the nearest of the scaled format, as `taran_eo.formats` defines it, but zero
+has no sign. Infinity saturates, also where the format has one; NaN stays NaN, so that a run that diverges shows it (in
+a block it makes its neighbours zero). Backward, the gradient passes where the value lay inside the format's
 range and stops where it saturated (Bengio et al., arXiv 1308.3432); a scale learns by its effect on both (Esser et
 al., arXiv 1902.08153).
 
@@ -219,17 +220,17 @@ class _StraightThrough(torch.autograd.Function):
         if power is None:
             result = (result * scale).to(values.dtype)
         ctx.grid, ctx.undivided = grid, power is not None
-        ctx.learned = (values, result, scale) if ctx.needs_input_grad[2] else None
-        ctx.save_for_backward(numbers)
+        # The result kept in any other way would keep itself alive: it knows this context.
+        ctx.save_for_backward(numbers, *((values, result, scale) if ctx.needs_input_grad[2] else ()))
         return result
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, Tensor | None]:  # noqa: ANN401
-        (numbers,) = ctx.saved_tensors
+        numbers, *learned = ctx.saved_tensors
         ordered = _flat(gradient.contiguous(memory_format=_order(numbers)))
-        if ctx.learned is None:
+        if not learned:
             return _shaped(_Kernels.backward(ordered, _flat(numbers), ctx.grid), numbers), None, None
-        values, result, scale = ctx.learned
+        values, result, scale = learned
         if ctx.undivided:
             passed, moved = _Kernels.learned(ordered, _flat(numbers), _flat(result), ctx.grid)
             return _shaped(passed, numbers), None, (moved / scale).view(scale.shape)
@@ -263,9 +264,14 @@ def fake_quantize(values: Tensor, fmt: Format, scale: Tensor | float = 1.0) -> T
         The nearest values of the scaled format, of the same shape, type and memory layout.
 
     Raises:
-        FormatError: As for `round_to`.
+        FormatError: As for `round_to`, or a scale that is zero or negative.
     """
     column = scale if isinstance(scale, Tensor) else torch.tensor(scale)
+    if (column <= 0).any():  # a scale that is NaN passes, and shows in the result as a diverged run does
+        raise FormatError(
+            f"A scale of {column.min().item():g} makes no format",
+            remedy="Give positive scales; a dead channel has none",
+        )
     result: Tensor = _StraightThrough.apply(values, fmt, column)  # type: ignore[no-untyped-call]
     return result
 
@@ -297,7 +303,7 @@ def fake_quantize_blocks(values: Tensor, fmt: BlockFormat, axis: int) -> Tensor:
         axis: The axis along which blocks lie; the last block may be short.
 
     Returns:
-        ``[...]`` of the same type; `taran_eo.formats.round_blocks` is the same in numpy.
+        ``[...]`` of the same type; of finite numbers what `taran_eo.formats.round_blocks` gives, but zero has no sign.
 
     Raises:
         FormatError: As for `round_to`, of the elements.
@@ -307,13 +313,13 @@ def fake_quantize_blocks(values: Tensor, fmt: BlockFormat, axis: int) -> Tensor:
 
 
 class PowerOfTwo(torch.autograd.Function):
-    """``2**round(log2_scale)``, exactly, with the gradient of ``2**log2_scale``."""
+    """``2**round(log2_scale)``, exactly, with the gradient of ``2**log2_scale``; NaN stays NaN."""
 
     @staticmethod
     def forward(ctx: Any, log2_scale: Tensor) -> Tensor:  # noqa: ANN401 - torch's context
         """Put the rounded exponent into the exponent field: an exponential would be off in the last place."""
-        field = log2_scale.round().to(torch.int32) + _FLOAT32_BIAS
-        scale = (field << _FLOAT32_MANTISSA).view(torch.float32)
+        field = log2_scale.round().clamp(_SMALLEST_EXPONENT, _FLOAT32_BIAS).to(torch.int32) + _FLOAT32_BIAS
+        scale = (field << _FLOAT32_MANTISSA).view(torch.float32).where(~log2_scale.isnan(), torch.nan)
         ctx.save_for_backward(scale)
         return scale
 

@@ -103,6 +103,7 @@ class _Reader:
             "upsample_nearest2d": self.upsampling,
             "cat": self.concatenation,
             "mul": self.scaling,
+            "div": self.scaling,
             "dropout": self.nothing,
             "dropout2d": self.nothing,
             "clone": self.nothing,
@@ -142,11 +143,12 @@ class _Reader:
         source, weight, bias, stride, padding, dilation, groups = _arguments(node, 7, (None, 1, 0, 1, 1))
         kernel = self.tensor(weight).shape[-2:]
         same = [length // 2 for length in kernel]
-        shape = [_pair(stride), _pair(dilation), groups, _pair(padding)]
+        padding = same if padding == "same" else _pair(padding)
+        shape = [_pair(stride), _pair(dilation), groups, padding]
         if shape != [[1, 1], [1, 1], 1, same] or kernel[0] != kernel[1] or kernel[0] % 2 == 0:
             raise _unknown(
                 node,
-                f"a convolution of kernel {list(kernel)}, stride {_pair(stride)}, padding {_pair(padding)}, dilation "
+                f"a convolution of kernel {list(kernel)}, stride {_pair(stride)}, padding {padding}, dilation "
                 f"{_pair(dilation)} and {groups} groups is none of the graph's, which keep the size",
             )
         folded = self.tensor(weight)
@@ -176,9 +178,13 @@ class _Reader:
 
     def pooling(self, node: fx.Node) -> None:
         source, kernel, stride, padding, dilation, ceil = _arguments(node, 6, (None, 0, 1, False))
-        if _pair(kernel) != [2, 2] or _pair(stride or kernel) != [2, 2] or _pair(padding) != [0, 0]:
-            raise _unknown(node, f"max pooling of {_pair(kernel)} is not that of 2 x 2 blocks")
-        assert _pair(dilation) == [1, 1] and not ceil  # noqa: S101 - blocks that do not overlap have neither
+        shape = [_pair(kernel), _pair(stride or kernel), _pair(padding), _pair(dilation), ceil]
+        if shape != [[2, 2], [2, 2], [0, 0], [1, 1], False]:
+            raise _unknown(
+                node,
+                f"max pooling of kernel {_pair(kernel)}, stride {_pair(stride or kernel)}, padding {_pair(padding)}, "
+                f"dilation {_pair(dilation)} and ceil_mode={ceil} is not that of whole 2 x 2 blocks",
+            )
         self.names[node.name] = self.number("pool")
         self.steps.append(MaxPool(self.source(source), self.names[node.name]))
 
@@ -200,8 +206,8 @@ class _Reader:
     def scaling(self, node: fx.Node) -> None:
         source, factor = node.args
         if str(source) != str(self.pixels) or not isinstance(factor, float | int):
-            raise _unknown(node, "a multiplication is only known of the pixels, by a number")
-        self.scale *= factor
+            raise _unknown(node, f"{_kind(node)} is only known of the pixels, by a number")
+        self.scale *= 1 / factor if _kind(node) == "div" else factor
         self.names[node.name] = INPUT
 
     def nothing(self, node: fx.Node) -> None:

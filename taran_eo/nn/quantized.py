@@ -23,7 +23,7 @@ from taran_eo.nn.program import INPUT, OUTPUT, Affine, Program, Step, read
 
 PIXELS = Integer(8, signed=False)
 OBSERVED = 20_000
-"""Values kept a batch and tensor for calibration."""
+"""Values kept a batch and tensor, for what is chosen by more than the largest."""
 
 PERCENTILE = 0.9999
 """Share of the magnitudes that the percentile calibration does not let saturate."""
@@ -34,37 +34,40 @@ POWERS = 4
 SHARES = torch.linspace(0.2, 1.0, 65)
 """What is tried instead with real scales: shares of the scale that covers the largest value."""
 
+SMALLEST_WEIGHT = 2.0**-64
+"""A channel whose weights are all smaller is dead: its scale would leave float32."""
+
 AnyFormat = Format | BlockFormat
 Calibration = Literal["max", "percentile", "mse"]
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """Which format stands where, and how scales are found; the first and the last layer have formats of their own.
+    """Which format stands where, and how scales are found.
 
     Attributes:
-        weights: Of every convolution but the first and the last.
+        weights: Of every convolution.
         activations: After every ReLU. A signed format is stored with its sign bit, which is then always zero.
-        first_weights: Of the convolution on the pixels.
-        head_weights: Of the last convolution, with one scale for all channels.
+        first_weights: Of the convolution on the pixels, if not `weights`.
+        head_weights: Of the last convolution, if not `weights`; it has one scale for all channels.
         skips: Of what a concatenation takes from further back, rounded once more; None leaves it in `activations`.
             Studied only, never lowered.
         power_of_two: Whether scales are powers of two, which is what flies, or any positive number.
         per_channel: Whether weights have one scale an output channel, or one a layer.
         learned: Whether scales are parameters that train, or stay as calibrated.
-        calibration: What a scale is chosen by: to cover the largest magnitude, to cover the `PERCENTILE`, or the least
-            mean square error.
+        scale_by: What a scale is chosen by: to cover the largest magnitude, to cover the `PERCENTILE`, or the least
+            mean square error. The last two look at a sample of the activations.
     """
 
     weights: AnyFormat
     activations: AnyFormat
-    first_weights: AnyFormat
-    head_weights: AnyFormat
+    first_weights: AnyFormat | None = None
+    head_weights: AnyFormat | None = None
     skips: AnyFormat | None = None
     power_of_two: bool = True
     per_channel: bool = True
     learned: bool = False
-    calibration: Calibration = "mse"
+    scale_by: Calibration = "mse"
 
 
 class Scale(nn.Module):
@@ -108,12 +111,12 @@ def choose_scales(rows: Tensor, fmt: Format, how: Quantization) -> Tensor:
     """
     magnitudes = rows.abs()
     largest = magnitudes.amax(dim=1)
-    if how.calibration == "percentile":
+    if how.scale_by == "percentile":
         place = max(1, round(PERCENTILE * rows.shape[1]))
         largest = magnitudes.kthvalue(place, dim=1).values.clamp_min(largest * 2.0**-POWERS)
     cover = Scaling.covering(largest.double().numpy(), fmt, axis=0, power_of_two=how.power_of_two)
     scales = torch.tensor(cover.scales, dtype=torch.float32)
-    if how.calibration != "mse":
+    if how.scale_by != "mse":
         return scales
     shares = 2.0 ** -torch.arange(POWERS) if how.power_of_two else SHARES.flip(0)
     errors = [(fake_quantize(rows, fmt, (scales * share)[:, None]) - rows).square().mean(dim=1) for share in shares]
@@ -136,6 +139,7 @@ class ActivationQuantizer(nn.Module):
         self.format = fmt if isinstance(fmt, BlockFormat) else upper_half(fmt)
         self.scale = None if isinstance(self.format, BlockFormat) else Scale(1, how)
         self.observed: list[Tensor] | None = None
+        self.largest = 0.0
 
     def forward(self, features: Tensor) -> Tensor:
         """Quantize; before calibration, only ReLU, keeping a sample of what passes."""
@@ -148,6 +152,8 @@ class ActivationQuantizer(nn.Module):
         if self.observed is not None:
             flat = features.detach().float().flatten()
             self.observed.append(flat[:: max(1, flat.numel() // OBSERVED)])
+            # A maximum passes NaN on, and one that was met stays.
+            self.largest = torch.maximum(torch.tensor(self.largest), flat.amax()).item()
         return features
 
     def step(self) -> Tensor:
@@ -178,16 +184,16 @@ class ActivationQuantizer(nn.Module):
         Raises:
             LoweringError: Nothing above zero was observed, or something that is no number.
         """
-        values = torch.cat(self.observed or [torch.zeros(1)])
-        self.observed = None
+        values, self.observed = torch.cat(self.observed or [torch.zeros(1)]), None
         if self.scale is None or isinstance(self.format, BlockFormat):
             return
-        largest = values.max().item()
-        if not 0 < largest < float("inf"):
+        if not 0 < self.largest < float("inf"):
             raise LoweringError(
-                f"The largest activation of {self.where} in calibration is {largest}, which makes no scale",
+                f"The largest activation of {self.where} in calibration is {self.largest}, which makes no scale",
                 remedy="Look for dead channels or a diverged run, and calibrate on images with content",
             )
+        if self.how.scale_by == "max" or not values.any():
+            values = torch.tensor([self.largest])
         with torch.no_grad():
             self.scale.log2.copy_(choose_scales(values[None], self.format, self.how).log2())
 
@@ -221,10 +227,11 @@ class QuantizedConv(nn.Module):
         outputs = len(step.weight)
         shared = step.target == OUTPUT or not how.per_channel
         rows = step.weight.reshape(1 if shared else outputs, -1)
-        dead = torch.nonzero(rows.abs().amax(dim=1) == 0).flatten().tolist()
+        largest = rows.abs().amax(dim=1)
+        dead = torch.nonzero(largest < SMALLEST_WEIGHT).flatten().tolist()
         if dead:
             raise LoweringError(
-                f"{self.name}: all weights of channel {dead[0]} are 0, which makes no scale",
+                f"{self.name}: no weight of channel {dead[0]} exceeds {largest[dead[0]]:g}, which makes no scale",
                 remedy="Take the dead channel out of the network, or train longer",
             )
         self.scale = Scale(len(rows), how)
@@ -274,9 +281,9 @@ class QuantizedNetwork(nn.Module):
                 continue
             fmt = how.weights
             if step.source == INPUT:
-                fmt = how.first_weights
+                fmt = how.first_weights or how.weights
             elif step.target == OUTPUT:
-                fmt = how.head_weights
+                fmt = how.head_weights or how.weights
             source = None if step.source == INPUT else quantizers[groups[step.source]]
             unit = QuantizedConv(step, fmt, how, source, program.pixel_scale)
             if step.relu:
@@ -352,6 +359,9 @@ def quantize(network: nn.Module, how: Quantization, bands: int = 3) -> Quantized
         how: Formats and scales.
         bands: Input bands.
 
+    Returns:
+        The network on pixels ``[n, bands, rows, cols]`` of 0 to 255, in training mode.
+
     Raises:
         LoweringError: The network does something that the integer graph does not know, or has a dead channel or a
             weight that is no number; says which layer.
@@ -372,7 +382,7 @@ def calibrate(network: QuantizedNetwork, batches: Iterable[Tensor]) -> None:
     """
     quantizers = [cast(ActivationQuantizer, each) for each in network.quantizers]
     for quantizer in quantizers:
-        quantizer.observed = []
+        quantizer.observed, quantizer.largest = [], 0.0
     with torch.no_grad():
         for pixels in batches:
             network(pixels)

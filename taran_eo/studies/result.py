@@ -1,21 +1,24 @@
 """What a study found, whole and for programs: JSON, and a line for each tile."""
 
 import csv
+import gzip
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
 
 from taran_eo.metrics import Comparison
-from taran_eo.provenance import Environment, Provenance, sha256_config, sha256_file
+from taran_eo.provenance import Environment, Provenance, sha256_config, sha256_file, sha256_folder
 from taran_eo.studies.answer import Answer, Row
 from taran_eo.studies.part import PROBABILITIES
 from taran_eo.studies.study import FoldStudy
 
 
-def save(answer: Answer, study: FoldStudy, folder: Path, result_file: Path) -> None:
-    """Write what a study found as JSON, and in the folder of its runs ``tiles.csv``, from which it follows."""
-    files = {tiles.masks for tiles in study.tiles} | ({study.shared_water} if study.shared_water else set())
-    inputs = {str(path): sha256_file(path) for path in sorted(files)}
+def save(answer: Answer, study: FoldStudy, prefix: Path) -> None:
+    """Write ``PREFIX.json``, what a study found, and ``PREFIX_tiles.csv.gz``, the scores that it follows from."""
+    lists = {path for path in (study.shared_water, study.near_shore) if path is not None}
+    inputs = {str(path): sha256_file(path) for path in sorted({tiles.masks for tiles in study.tiles} | lists)}
+    inputs |= {str(tiles.images): sha256_folder(tiles.images) for tiles in study.tiles}
     environments: list[Environment] = []
     for part in answer.made.values():
         inputs |= part.inputs or {}
@@ -33,24 +36,32 @@ def save(answer: Answer, study: FoldStudy, folder: Path, result_file: Path) -> N
         "provenance": made.to_dict(),
         "recipes": {place: part.config_sha256 for place, part in answer.made.items()},
     }
-    result_file.parent.mkdir(parents=True, exist_ok=True)
-    result_file.write_text(json.dumps(result, indent=1) + "\n")
-    with (folder / "tiles.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        for number, tile in enumerate(answer.tiles):
-            values = {
-                "image": tile.image,
-                "fold": tile.fold,
-                "seed": tile.seed,
-                "network": tile.network,
-                "probability": PROBABILITIES[tile.position],
-                **asdict(tile.score),
-            }
-            if number == 0:
-                table.writerow(values)
-            table.writerow(
-                [" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values.values()]
-            )
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    prefix.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    # Without a time, so that the same scores are the same file.
+    prefix.with_name(prefix.name + "_tiles.csv.gz").write_bytes(gzip.compress(_tiles(answer).encode(), mtime=0))
+
+
+def _tiles(answer: Answer) -> str:
+    """A line for each tile and network: its scores at the chosen probability, and its agreement with the control."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    for number, tile in enumerate(answer.tiles):
+        agreed = tile.agreement[tile.position] if tile.agreement else None
+        values = {
+            "image": tile.image,
+            "fold": tile.fold,
+            "seed": tile.seed,
+            "network": tile.network,
+            "probability": PROBABILITIES[tile.position],
+            **asdict(tile.score),
+            "alike_px": None if agreed is None else agreed.true_positive_px,
+            "unlike_px": None if agreed is None else agreed.false_positive_px + agreed.false_negative_px,
+        }
+        if number == 0:
+            table.writerow(values)
+        table.writerow([" ".join(map(str, value)) if isinstance(value, tuple) else value for value in values.values()])
+    return text.getvalue()
 
 
 def _told(row: Row) -> dict[str, object]:

@@ -7,7 +7,8 @@ repeated with other seeds. A study that was killed goes on where it was.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,67 @@ from taran_eo.studies.study import COMMON, RANDOM, REFERENCE, Extent, FoldStudy,
 from taran_eo.train import WEIGHTS, Recipe, Source
 
 
-def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, train: bool = True) -> Answer:
+@dataclass(frozen=True)
+class Cell:
+    """A network of a study to be trained and scored.
+
+    Attributes:
+        network: Its name.
+        part: What is said of it.
+        fold: The tiles that it must not see; None is all of them.
+        seed: What is added to that of the recipe.
+        start: Folder of the run that it goes on from, within that of the study; empty where the recipe says it.
+    """
+
+    network: str
+    part: Part
+    fold: int | None
+    seed: int
+    start: str
+
+    @property
+    def place(self) -> str:
+        """Its folder within that of the study."""
+        return _place(self.network, self.fold, self.seed)
+
+    @property
+    def base(self) -> bool:
+        """Whether others build on it: they start from it, or are read at the threshold that it tells."""
+        return self.network in (COMMON, REFERENCE)
+
+
+def cells(study: FoldStudy) -> Iterator[Cell]:
+    """Every cell of a study, in the order in which they are carried out."""
+    if study.common is not None:
+        yield Cell(COMMON, study.common, None, study.seeds[0], "")
+    for number, seed in enumerate(study.seeds):
+        for fold in range(study.folds):
+            if study.reference is not None:
+                yield Cell(REFERENCE, study.reference, fold, seed, "" if study.common is None else COMMON)
+        for variant in study.variants:
+            if number >= (variant.seeds or len(study.seeds)):
+                continue
+            if variant.start == RANDOM:
+                yield Cell(variant.name, variant, None, seed, RANDOM)
+                continue
+            for fold in range(min(variant.folds or study.folds, study.folds)):
+                start = COMMON if variant.start == COMMON else _place(REFERENCE, fold, seed)
+                yield Cell(variant.name, variant, fold, seed, start)
+
+
+def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, only: str = "*") -> Answer:
     """Carry out a study, or what is left of it.
 
     Args:
         study: The study.
         folder: Where each run gets its own folder.
         report: Called with the name of each run as it begins; gives what is called after each of its steps.
-        train: Whether to carry out what is left, or only to tell what is there.
+        only: Which cells are carried out: a pattern (`fnmatch`) of their folders, e.g. ``fold_0/seed_0/*``; and what
+            they build on, the common network and all references of their seeds. Others are told if they are there.
 
     Raises:
         ConfigError: A recipe or a table is missing or does not fit, or a folder holds runs of another study.
+        DivergedError: The common network or a reference diverged.
     """
     tables = [read_labels(tiles.images, tiles.masks) for tiles in study.tiles]
     everything = [image for table in tables for image in table]
@@ -47,73 +98,66 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, trai
         if not any(image.ships for image in held):
             raise ConfigError(f"Fold {fold} holds no ship, so nothing can be scored in it", remedy="Take fewer folds")
     fold_of = {image.path.name: fold for fold, held in enumerate(dealt) for image in held}
+    every = tuple(cells(study))
+    wanted = {cell.seed for cell in every if fnmatchcase(cell.place, only)}
     seen: list[Scored] = []
     made: dict[str, Provenance] = {}
     diverged: dict[str, list[tuple[int, int]]] = {}
     judges = study.judges
-
-    def carry(part: Part, network: str, fold: int | None, seed: int, start: str | None) -> None:
-        place = _place(network, fold, seed)
-        held = everything if fold is None else dealt[fold]
-        hidden = with_water(held, water)
-        if isinstance(part, Extent) and part.tiles is not None:
-            names = sorted({image.path.name for image in everything} - hidden)
-            hidden |= frozenset(np.random.default_rng(seed).permutation(names)[part.tiles :].tolist())
-        recipe = load_toml(part.recipe, Recipe, part.set)
-        sources = [one for source in recipe.source for one in _widened(source, study, tables)]
-        # What comes first may go on from a run that saw none of the tiles either; its recipe says from which.
-        begun = recipe.start if start is None else None if start == RANDOM else folder / start / WEIGHTS
-        changes = {
-            "name": f"{study.name}/{place}",
-            "seed": recipe.seed + seed,
-            "source": tuple(_without(source, hidden) for source in sources),
-            "start": begun,
-            "held_out": (),
-            "publication": None,
-        }
-        if not train and not (folder / place / SCORES).exists():
-            return
-        judge = judges.get(network)
+    for cell in every:
+        built_on = cell.base and (cell.seed in wanted or (cell.fold is None and wanted))
+        if not (built_on or fnmatchcase(cell.place, only) or (folder / cell.place / SCORES).exists()):
+            continue
+        held = everything if cell.fold is None else dealt[cell.fold]
+        judge = judges.get(cell.network)
         done = carry_out_part(
-            recipe.model_copy(update=changes),
-            folder / place,
+            _recipe(cell, study, folder, tables, with_water(held, water)),
+            folder / cell.place,
             held,
             report,
-            keep=network in judges.values(),
-            beside=None if judge is None else folder / _place(judge, fold, seed) / LOGITS,
+            keep=cell.network in judges.values(),
+            beside=None if judge is None else folder / _place(judge, cell.fold, cell.seed) / LOGITS,
         )
         if done.made is None:
-            diverged.setdefault(network, []).append((fold or 0, seed))
-            return
-        made[place] = done.made
+            if cell.base:
+                raise DivergedError(
+                    f"{cell.place} diverged, and others build on it",
+                    remedy="Lower schedule.learning_rate of its recipe",
+                )
+            diverged.setdefault(cell.network, []).append((cell.fold or 0, cell.seed))
+            continue
+        made[cell.place] = done.made
         for name, tile in done.tiles.items():
             curve, agreed = (
                 tuple(replace(one, group=group_of[name]) for one in scores) for scores in (tile.curve, tile.agreement)
             )
-            seen.append(Scored(name, fold_of[name], seed, network, curve, agreed))
-
-    if study.common is not None:
-        carry(study.common, COMMON, None, study.seeds[0], None)
-    for place, seed in enumerate(study.seeds):
-        for fold in range(study.folds):
-            if study.reference is None:
-                break
-            carry(study.reference, REFERENCE, fold, seed, None if study.common is None else COMMON)
-            if REFERENCE in diverged:
-                raise DivergedError(
-                    f"The reference of fold {fold} diverged, and every variant starts from it",
-                    remedy="Lower schedule.learning_rate of its recipe",
-                )
-        for variant in study.variants:
-            if place >= (variant.seeds or len(study.seeds)):
-                continue
-            if variant.start == RANDOM:
-                carry(variant, variant.name, None, seed, RANDOM)
-                continue
-            for fold in range(min(variant.folds or study.folds, study.folds)):
-                start = COMMON if variant.start == COMMON else _place(REFERENCE, fold, seed)
-                carry(variant, variant.name, fold, seed, start)
+            seen.append(Scored(name, fold_of[name], cell.seed, cell.network, curve, agreed))
     return found(study, seen, made, diverged, shore)
+
+
+def _recipe(
+    cell: Cell,
+    study: FoldStudy,
+    folder: Path,
+    tables: Sequence[Sequence[LabelledImage]],
+    hidden: frozenset[str],
+) -> Recipe:
+    """The recipe of a cell, which never sees the images that are hidden from it."""
+    if isinstance(cell.part, Extent) and cell.part.tiles is not None:
+        names = sorted({image.path.name for table in tables for image in table} - hidden)
+        hidden |= frozenset(np.random.default_rng(cell.seed).permutation(names)[cell.part.tiles :].tolist())
+    recipe = load_toml(cell.part.recipe, Recipe, cell.part.set)
+    sources = [one for source in recipe.source for one in _widened(source, study, tables)]
+    start = {"": recipe.start, RANDOM: None}.get(cell.start, folder / cell.start / WEIGHTS)
+    changes = {
+        "name": f"{study.name}/{cell.place}",
+        "seed": recipe.seed + cell.seed,
+        "source": tuple(_without(source, hidden) for source in sources),
+        "start": start,
+        "held_out": (),
+        "publication": None,
+    }
+    return recipe.model_copy(update=changes)
 
 
 def _place(network: str, fold: int | None, seed: int) -> str:

@@ -113,6 +113,7 @@ class FoldStudy(Settings):
             one fold, and whatever shares water with a held-out tile is not trained on.
         near_shore: JSON with the ``images`` that show land, a pier or a breakwater: their ships and false alarms are
             told apart from those of the open sea.
+        runs: Where the runs go, which may be shared with another study; None is ``runs/NAME``.
         results: Where the tables and plots go, a path without an ending; None is beside the runs.
         common: The run before the folds, without any tile. It starts from what its recipe says, and without it the
             references do: weights that saw none of the tiles, or random ones.
@@ -130,6 +131,7 @@ class FoldStudy(Settings):
     tiles: tuple[Labelled, ...]
     shared_water: Path | None = None
     near_shore: Path | None = None
+    runs: Path | None = None
     results: Path | None = None
     common: Part | None = None
     reference: Part | None = None

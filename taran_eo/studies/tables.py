@@ -211,7 +211,7 @@ def _curve(tiles: Sequence[Scored], shore: frozenset[str]) -> Iterator[Point]:
                 if not ships or not area:
                     continue
                 found = sum(each.large_found for each in scores)
-                alarms = sum(each.components - each.matched for each in scores)
+                alarms = sum(each.components - sum(each.found) for each in scores)
                 yield Point(
                     network=_name(network),
                     place=place,

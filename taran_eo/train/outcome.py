@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from taran_eo.errors import ConfigError, LoweringError
+from taran_eo.errors import ConfigError, DivergedError, LoweringError
 from taran_eo.formats import BlockFormat, Integer, parse_any_format, spend_sign
 from taran_eo.graph import Graph
 from taran_eo.nn.lower import lower, lower_float
@@ -77,7 +77,8 @@ class Trained:
     def provenance(self) -> Provenance:
         """How the network came to be."""
         recipe = self.recipe
-        return Provenance(self.environments, config_sha256=recipe.digest(), seed=recipe.seed, inputs=recipe.inputs())
+        inputs = recipe.inputs() | recipe.images()
+        return Provenance(self.environments, config_sha256=recipe.digest(), seed=recipe.seed, inputs=inputs)
 
 
 def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], *, resume: bool) -> Trained:
@@ -93,6 +94,7 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
         ConfigError: A file of the recipe is missing or does not fit, or formats that are only emulated cannot be
             published.
         LoweringError: A network that does more than the graph's operations is to be published.
+        DivergedError: The loss, its gradient, or what was trained is no longer finite.
     """
     torch.manual_seed(recipe.seed)
     network = recipe.network.build()
@@ -107,6 +109,11 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     if not resume:
         (folder / WEIGHTS).unlink(missing_ok=True)  # nobody must take the old ones for those of the new run
     kept, environments = train(network, sampler, folder, report, resume=resume, teacher=teacher)
+    if broken := _not_finite(kept):
+        raise DivergedError(
+            f"{broken} of the trained network holds values that are no finite numbers",
+            remedy="Lower schedule.learning_rate, or look for broken pixels in the sources",
+        )
     trained = Trained(kept, _graph(kept, recipe.name), recipe, environments)
     unfinished = folder / (WEIGHTS + ".part")
     unfinished.write_bytes(safetensors.numpy.save(trained.weights()))
@@ -139,11 +146,17 @@ def _graph(network: nn.Module, name: str) -> Graph | None:
         return None
 
 
+def _not_finite(network: nn.Module) -> str | None:
+    """The name of a tensor that holds infinity or NaN."""
+    values = network.state_dict().items()
+    return next((name for name, value in values if not torch.isfinite(torch.as_tensor(value)).all()), None)
+
+
 def load_float(network: nn.Module, path: Path) -> nn.Module:
     """Fill a float network with the weights of a file.
 
     Raises:
-        ConfigError: The file is missing or holds another network.
+        ConfigError: The file is missing, or holds another network or values that are no finite numbers.
     """
     try:
         network.load_state_dict(load_file(path))
@@ -153,6 +166,12 @@ def load_float(network: nn.Module, path: Path) -> nn.Module:
             remedy="Train these weights first, with the same [network] table",
             path=path,
         ) from error
+    if broken := _not_finite(network):
+        raise ConfigError(
+            f"{broken} of {path} holds values that are no finite numbers",
+            remedy="Train these weights again; that run diverged",
+            path=path,
+        )
     return network.eval()
 
 
@@ -173,8 +192,8 @@ def formats(how: Quantization) -> Formats:
     """
     weights = parse_any_format(how.weights)
 
-    def or_weights(name: str | None) -> AnyFormat:
-        return weights if name is None else parse_any_format(name)
+    def named(name: str | None) -> AnyFormat | None:
+        return None if name is None else parse_any_format(name)
 
     if how.activations is not None:
         activations = parse_any_format(how.activations)
@@ -183,13 +202,13 @@ def formats(how: Quantization) -> Formats:
     return Formats(
         weights,
         activations,
-        or_weights(how.first_weights),
-        or_weights(how.head_weights),
-        skips=None if how.skips is None else parse_any_format(how.skips),
+        named(how.first_weights),
+        named(how.head_weights),
+        named(how.skips),
         power_of_two=how.power_of_two,
         per_channel=how.per_channel,
         learned=how.learned,
-        calibration=how.scale_by,
+        scale_by=how.scale_by,
     )
 
 
@@ -202,6 +221,7 @@ def lowers(how: Formats) -> bool:
     return how.skips is None and all(
         not isinstance(fmt, BlockFormat) and (isinstance(fmt, Integer) or fmt.exponent_bits <= EXACT_EXPONENT_BITS)
         for fmt in each
+        if fmt is not None
     )
 
 

@@ -10,7 +10,7 @@ from taran_eo.config import Settings
 from taran_eo.nn.quantized import Calibration
 from taran_eo.nn.segmentation_models import SegmentationModel
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
-from taran_eo.provenance import sha256_config, sha256_file
+from taran_eo.provenance import sha256_config, sha256_file, sha256_folder
 
 SMP_ALIGNMENT = 32
 """What encoders of segmentation-models-pytorch halve to at most."""
@@ -269,6 +269,12 @@ class Recipe(Settings):
             raise ValueError(f"this network needs crops of a multiple of {self.network.alignment}")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> Self:
+        if self.distillation is not None and self.distillation.teacher is None and self.start is None:
+            raise ValueError("a network that starts from random weights can only learn from a `distillation.teacher`")
+        return self
+
     def digest(self) -> str:
         """SHA-256 over all that decides the training; its name, and what is scored or published afterwards, do not."""
         silent = {"name": "", "question": "", "held_out": (), "publication": None}
@@ -279,6 +285,10 @@ class Recipe(Settings):
         teacher = None if self.distillation is None else self.distillation.teacher
         files = {source.masks for source in self.source} | {path for path in (self.start, teacher) if path is not None}
         return {str(path): sha256_file(path) for path in sorted(files)}
+
+    def images(self) -> dict[str, str]:
+        """SHA-256, by path, of the folders of images that the training reads."""
+        return {str(folder): sha256_folder(folder) for folder in sorted({source.images for source in self.source})}
 
     def identity(self) -> str:
         """The digest of the recipe and those of its inputs: what makes two runs one."""

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -175,6 +176,28 @@ def test_blocks_are_those_of_the_specification(name, axis):
     numbers = torch.randn(40, 33, 7) * torch.logspace(-20, 20, 40 * 33).reshape(40, 33, 1)
     numbers[3] = 0
     assert np.array_equal(fake_quantize_blocks(numbers, fmt, axis).numpy(), round_blocks(numbers.numpy(), fmt, axis))
+
+
+@pytest.mark.parametrize("scale", [0.0, -2.0, torch.tensor([1.0, 0.0])])
+def test_scales_that_are_not_positive_are_refused(scale):
+    with pytest.raises(FormatError, match=r"A scale of -?[02] makes no format"):
+        fake_quantize(torch.ones(3, 2), parse_format("e2m3"), scale)
+
+
+def test_a_learned_scale_that_is_no_number_shows_and_one_beyond_float32_stays_in_it():
+    found = PowerOfTwo.apply(torch.tensor([torch.nan, -200.0, 200.0, 0.4, -torch.inf]))
+    assert found.isnan().tolist() == [True, False, False, False, False]
+    assert found[1:].tolist() == [2.0**-126, 2.0**127, 1.0, 2.0**-126]
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_nothing_outlives_a_step(learned):
+    values, scale = torch.ones(8, 8, requires_grad=True), torch.ones(1, requires_grad=learned)
+    result = fake_quantize(values, parse_format("e2m3"), scale)
+    result.sum().backward()
+    alive = weakref.ref(result)
+    del result
+    assert alive() is None  # without a garbage collector, which cannot free what torch holds
 
 
 def test_scales_beyond_float32_are_refused():

@@ -18,8 +18,7 @@ from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 
 
 def formats(weights, activations, **changes):
-    first, second = parse_any_format(weights), parse_any_format(activations)
-    return Quantization(first, second, first, first, **changes)
+    return Quantization(parse_any_format(weights), parse_any_format(activations), **changes)
 
 
 def settled(network):
@@ -102,7 +101,7 @@ def test_a_graph_does_not_change_with_the_network_that_is_trained_on():
             assert np.array_equal(op.weights, before[op.target][0]) and np.array_equal(op.bias, before[op.target][1])
 
 
-@pytest.mark.parametrize("changes", [{"per_channel": False}, {"learned": True}, {"calibration": "max"}])
+@pytest.mark.parametrize("changes", [{"per_channel": False}, {"learned": True}, {"scale_by": "max"}])
 def test_every_way_to_scale_is_lowered(changes):
     graph, logits = compare(quantized(trained_like(SMALL), formats("e2m3", "ue2m4", **changes)), "twin")
     assert np.array_equal(graph, logits)
@@ -161,7 +160,7 @@ def test_skip_connections_may_be_rounded_harder_but_are_not_lowered_then():
     pixels = torch.randint(0, 256, (1, 3, 32, 32)).float()
     # Rounded to the very format that they are in, the skips change nothing; to fewer bits, they do.
     plain, same, harder = (
-        quantized(trained_like(SMALL), formats("e2m3", "ue2m4", calibration="max", skips=skips))
+        quantized(trained_like(SMALL), formats("e2m3", "ue2m4", scale_by="max", skips=skips))
         for skips in (None, parse_any_format("uint16"), parse_any_format("uint2"))
     )
     assert torch.allclose(plain(pixels), same(pixels), atol=1e-2) and not torch.allclose(plain(pixels), harder(pixels))
@@ -214,6 +213,7 @@ class Odd(nn.Module):
         (Odd(nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 1, 1)), "needs a ReLU"),
         (Odd(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(4, 1, 1)), "avg_pool2d"),
         (Odd(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 1, 1)), "max pooling"),
+        (Odd(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True), nn.Conv2d(4, 1, 1)), "ceil_mode=True"),
         (Odd(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=4), nn.Conv2d(4, 1, 1)), "upsampling"),
         (Odd(nn.Conv2d(3, 1, 3, padding=1), nn.Sigmoid()), "sigmoid|needs a ReLU"),
         (Odd(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2)), "end in a convolution"),
@@ -222,6 +222,23 @@ class Odd(nn.Module):
 def test_what_the_graph_does_not_know_is_refused(network, said):
     with pytest.raises(LoweringError, match=said):
         read(network.eval())
+
+
+class Divided(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3, padding="same"), nn.ReLU(), nn.Conv2d(4, 1, 1))
+
+    def forward(self, pixels):
+        return self.layers(pixels / 256)
+
+
+def test_pixels_may_be_divided_and_padding_may_be_called_same():
+    torch.manual_seed(0)
+    network = quantized(Divided().eval(), formats("e2m3", "ue2m4"))
+    graph, logits = compare(network, "divided")
+    assert network.program.pixel_scale == 1 / 256
+    assert np.array_equal(graph, logits)
 
 
 class Undecided(nn.Module):
@@ -238,7 +255,7 @@ def test_broken_weights_and_dead_channels_are_named():
     network = trained_like(SMALL)
     with torch.no_grad():
         network.encoder[1][0].conv.weight[2] = 0
-    with pytest.raises(LoweringError, match=r"encoder\.1\.0\.conv: all weights of channel 2 are 0"):
+    with pytest.raises(LoweringError, match=r"encoder\.1\.0\.conv: no weight of channel 2 exceeds 0, which"):
         quantize(network, formats("e2m3", "ue2m4"))
     with torch.no_grad():
         network.encoder[1][0].conv.weight[2] = torch.nan
@@ -254,10 +271,23 @@ def test_dead_activations_are_named():
         quantized(network, formats("e2m3", "ue2m4"))
 
 
-def test_data_that_are_no_numbers_are_named():
+def test_data_that_are_no_numbers_are_named_by_the_first_layer_that_sees_them():
     network = quantize(trained_like(SMALL), formats("e2m3", "ue2m4"))
+    pixels = torch.zeros(2, 3, 256, 256)  # more than are kept
+    pixels[1, 2, 100, 101] = torch.nan
     with pytest.raises(LoweringError, match=r"activation of encoder\.0\.0\.conv in calibration is nan"):
-        calibrate(network, [torch.full((1, 3, 32, 32), torch.nan)])
+        calibrate(network, [pixels])
+
+
+def test_the_largest_activation_is_covered_however_rare():
+    pixels = torch.zeros(2, 3, 256, 256)
+    pixels[1, 2, 100, 101] = 255.0
+    network = quantize(trained_like(SMALL), formats("int8", "uint8", scale_by="max", power_of_two=False))
+    first = network.quantizers[0]
+    with torch.no_grad():
+        largest = network.convolutions["0"](pixels / 256).max()  # a ReLU, as long as nothing is calibrated
+    calibrate(network, [pixels])
+    assert (first.scale() * first.format.largest).item() == pytest.approx(largest.item(), rel=1e-6)
 
 
 def test_what_does_not_fit_the_integers_is_refused_with_layer_and_value():

@@ -1,6 +1,7 @@
 """Cross-validation: no network is scored on water that it saw, and a killed study ends as if it had not been."""
 
 import csv
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -202,7 +203,7 @@ def test_the_threshold_of_a_fold_is_chosen_without_it():
 
     def scored(network, fold, best, weight=1):
         hits = [weight * (100 - abs(place - best)) for place in range(len(PROBABILITIES))]
-        curve = tuple(TileScore(hit, 0, 100 * weight - hit, 1, (1,), (1,), 1, (1,), 1, 1, 1) for hit in hits)
+        curve = tuple(TileScore(hit, 0, 100 * weight - hit, 1, (1,), (1,), 1, (1,), 1, 1) for hit in hits)
         return Scored("tile", fold, 0, network, curve)
 
     tiles = [scored("reference", fold, best) for fold, best in enumerate((2, 8, 8))]
@@ -242,14 +243,17 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
         *(f"fold_{fold}/seed_7/{network}" for network in ("reference", "longer") for fold in range(3)),
     ]
     assert CliRunner().invoke(app, [*command, str(tmp_path / "torn")]).exit_code == 0
-    assert (tmp_path / "torn/tiles.csv").read_text() == (tmp_path / "whole/tiles.csv").read_text()
+    torn, whole = (tmp_path / name / "result_tiles.csv.gz" for name in ("torn", "whole"))
+    assert torn.read_bytes() == whole.read_bytes()
     result = json.loads((tmp_path / "whole/result.json").read_text())
-    with (tmp_path / "whole/tiles.csv").open() as file:
+    with gzip.open(whole, "rt") as file:
         rows = [row for row in csv.DictReader(file) if row["network"] == "e2m3 qat"]
     hit, false, missed = (
         sum(int(row[f"{kind}_px"]) for row in rows) for kind in ("true_positive", "false_positive", "false_negative")
     )
     assert result["rows"]["e2m3 qat"]["scores"]["iou"] == pytest.approx(hit / (hit + false + missed))
+    alike, unlike = (sum(int(row[f"{kind}_px"]) for row in rows) for kind in ("alike", "unlike"))
+    assert result["rows"]["e2m3 qat"]["agreement"]["value"] == pytest.approx(alike / (alike + unlike))
     assert result["provenance"]["config_sha256"]
     assert len(result["provenance"]["environments"]) == 1
     assert len(result["recipes"]) == 1 + 2 * 2 * 3 + 2 * 2
@@ -274,6 +278,19 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
     assert "| longer | 32 | 5 runs |" in (tmp_path / "torn/result.md").read_text()
 
 
+def test_one_cell_is_carried_out_with_what_it_builds_on(study_file, tmp_path):
+    command = ["study", str(study_file), "-o", str(tmp_path / "out"), "--only"]
+    assert CliRunner().invoke(app, [*command, "fold_1/seed_7/longer"]).exit_code == 0
+    places = {str(path.parent.relative_to(tmp_path / "out")) for path in (tmp_path / "out").glob("**/tiles.json")}
+    assert places == {"common", "fold_1/seed_7/longer", *(f"fold_{fold}/seed_7/reference" for fold in range(3))}
+    with (tmp_path / "out/result.csv").open() as file:
+        runs = [(row["network"], row["runs"]) for row in csv.DictReader(file)]
+    assert runs == [("float32", "3"), ("common", "3"), ("longer", "1")]
+    nothing = ["study", str(study_file), "-o", str(tmp_path / "none"), "--tell"]
+    assert "No network of" in str(CliRunner().invoke(app, nothing).exception)
+    assert not list(tmp_path.glob("none/*"))
+
+
 def test_a_run_that_diverges_is_told_and_averaged_into_nothing(study_file, tmp_path, monkeypatch):
     real = part.carry_out
 
@@ -288,9 +305,10 @@ def test_a_run_that_diverges_is_told_and_averaged_into_nothing(study_file, tmp_p
         row = next(r for r in run(study, tmp_path / "out", lambda name: lambda done: None).rows if r.name == "e2m3 qat")
         assert row.diverged == ((1, 0),) and list(row.iou) == [(0, 0)] and row.scores.tiles == 2
         assert row.comparison.differences["iou"].ci is None and row.comparison.equivalence is None
-    with pytest.raises(DivergedError, match="reference of fold 0 diverged"):
-        monkeypatch.setattr(part, "carry_out", lambda *a, **k: broken(a[0], Path("fold_1/seed_0/e2m3_qat"), a[2], **k))
-        run(study.model_copy(update={"common": None}), tmp_path / "other", lambda name: lambda done: None)
+    monkeypatch.setattr(part, "carry_out", lambda *a, **k: broken(a[0], Path("fold_1/seed_0/e2m3_qat"), a[2], **k))
+    for base, place in (({}, "common"), ({"common": None}, "fold_0/seed_0/reference")):
+        with pytest.raises(DivergedError, match=f"{place} diverged, and others build on it"):
+            run(study.model_copy(update=base), tmp_path / place.replace("/", "_"), lambda name: lambda done: None)
 
 
 def test_a_fold_without_ships_is_refused(study_file, tmp_path):

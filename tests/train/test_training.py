@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from torch import nn
 from typer.testing import CliRunner
@@ -19,7 +20,7 @@ from taran_eo.metrics import aggregate, score_tile
 from taran_eo.model import Model, replay
 from taran_eo.provenance import environment
 from taran_eo.studies.part import predictions, scores_of
-from taran_eo.train import Recipe, Source, carry_out, loop
+from taran_eo.train import Recipe, Source, carry_out, loop, outcome
 from taran_eo.train.augment import haze, paste
 from taran_eo.train.data import cut, pools, training_images
 from taran_eo.train.losses import SegmentationLoss
@@ -252,16 +253,41 @@ def carried(recipe_file, folder, *changes):
     return carry_out(load_toml(recipe_file, Recipe, changes), folder, lambda done: None, resume=True)
 
 
+def test_random_weights_teach_nothing(recipe_file):
+    with pytest.raises(ConfigError, match=r"can only learn from a `distillation\.teacher`"):
+        load_toml(recipe_file, Recipe, ["distillation.weight=1.0"])
+
+
+def test_what_is_no_number_is_no_network(recipe_file, tmp_path, monkeypatch):
+    carried(recipe_file, tmp_path / "float", "schedule.steps=1")
+    weights = safetensors.numpy.load_file(tmp_path / "float/weights.safetensors")
+    weights["encoder.0.1.norm.running_var"][0] = np.inf
+    safetensors.numpy.save_file(weights, tmp_path / "broken.safetensors")
+    with pytest.raises(ConfigError, match=r"encoder\.0\.1\.norm\.running_var of .* no finite numbers"):
+        carried(recipe_file, tmp_path / "next", f"start={tmp_path / 'broken.safetensors'}", "schedule.steps=0")
+
+    def spoilt(network, *rest, **more):
+        trained, environments = loop.train(network, *rest, **more)
+        trained.head.weight.data[0] = torch.nan
+        return trained, environments
+
+    monkeypatch.setattr(outcome, "train", spoilt)
+    with pytest.raises(DivergedError, match=r"head\.weight of the trained network"):
+        carried(recipe_file, tmp_path / "spoilt", "schedule.steps=1")
+
+
 def test_what_a_teacher_says_is_learned_beside_the_labels_or_instead(recipe_file, tmp_path):
     logits, pixels = torch.tensor([[[[0.3, -2.0]]]], requires_grad=True), torch.zeros(1, 3, 1, 2)
     alike, other = (loop.Teacher(lambda _, said=said: said, 1.0) for said in (logits.detach(), -logits.detach()))
     alike.loss(pixels, logits).backward()
     assert logits.grad.abs().max() < 1e-7 and other.loss(pixels, logits) > alike.loss(pixels, logits)
     # By itself the teacher makes the labels indifferent; beside them it does not.
+    carried(recipe_file, tmp_path / "float", "schedule.steps=1")
+    start = f"start={tmp_path / 'float' / 'weights.safetensors'}"
     weights = {}
     for share in (1.0, 0.5):
         for missed in (0.3, 0.7):  # a weight of the loss on the labels
-            changes = (f"distillation.weight={share}", f"schedule.missed_weight={missed}", "schedule.steps=2")
+            changes = (f"distillation.weight={share}", f"schedule.missed_weight={missed}", "schedule.steps=2", start)
             trained = carried(recipe_file, tmp_path / f"{share} {missed}", *changes)
             weights[share, missed] = trained.weights()["head.weight"]
     assert np.array_equal(weights[1.0, 0.3], weights[1.0, 0.7])
@@ -295,10 +321,12 @@ def test_scales_learn_and_stay_powers_of_two(recipe_file, tmp_path, start):
         changes.append(f"start={tmp_path / 'float' / 'weights.safetensors'}")
     before = carried(recipe_file, tmp_path / "before", *changes, "schedule.steps=0")
     after = carried(recipe_file, tmp_path / "after", *changes, "schedule.steps=3")
-    moved = [
-        name for name, value in after.weights().items() if "log2" in name and (value != before.weights()[name]).any()
+    # Where only the logarithm moves, and no power of two with it, nothing is learned.
+    powers = [
+        {name: value.round() for name, value in each.weights().items() if "log2" in name} for each in (before, after)
     ]
-    assert moved and any("quantizers" in name for name in moved) and any("convolutions" in name for name in moved)
+    moved = [name for name in powers[0] if (powers[0][name] != powers[1][name]).any()]
+    assert any("quantizers" in name for name in moved) and any("convolutions" in name for name in moved)
     scales = [tensor.scaling for tensor in after.graph.tensors.values()]
     assert all(scaling.exponents for scaling in scales)  # raises where one is no power of two
 
