@@ -1,5 +1,6 @@
 """Plots of a study: what is lost against bits, and found ships against false alarms."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,28 +40,43 @@ def _pyplot() -> Any:  # noqa: ANN401 - a module
 
 
 def plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
-    """Bits against what is lost: every format as a point, the best of each width and family joined by a line."""
+    """Bits against what is lost: every format as a point, those of a family that agree best at their width joined."""
     plt = _pyplot()
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     with plt.rc_context({"axes.ymargin": 0.12}):  # room for the names
         figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, sharey="row")
-    titles = {"ptq": "post-training quantization", "qat": "quantization-aware training"}
+    titles = {"ptq": "calibrated only (PTQ)", "qat": "trained (QAT)"}
     for (above, below), (setting, title) in zip(axes.T, titles.items(), strict=True):
         rows = [row for row in table if row.setting in (setting, f"{setting}, blocks")]
         below.set_yscale("log")
-        below.axhline(1, color="0.5", lw=0.8)
-        _plot_points(above, rows, lambda row: (row.less_control, row.less_low, row.less_high), max)
-        _plot_points(below, rows, _disagreement, min)
-        above.axhspan(-100 * study.margin, 100 * study.margin, color="0.85", zorder=0)
+        below.axhline(1, color="0.5", lw=0.8)  # a scale also where all agree
+        best = _best(rows)
+        _plot_points(above, rows, lambda row: (row.less_control, row.less_low, row.less_high), best)
+        _plot_points(below, rows, _disagreement, best)
+        margin = 100 * study.margin
+        above.axhspan(-margin, margin, color="0.85", zorder=0, label=f"within {margin:g} points")
         above.axhline(0, color="0.5", lw=0.8)
         above.set(title=title)
-        below.set(xlabel="bits of weights and activations", xticks=range(4, 9), xlim=(3.5, 8.5))
+        below.set(xlabel="bits of weights and activations", xticks=range(4, 9), xlim=(3.5, 8.6))
+        below.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        below.yaxis.set_major_formatter("{x:g}")
+        below.yaxis.set_minor_formatter(NullFormatter())
         if above.get_legend_handles_labels()[0]:
-            above.legend(loc="lower right", fontsize=8)
-    axes[0, 0].set_ylabel("IoU less that of float32, points")
-    axes[1, 0].set_ylabel("pixels not as in float32, % of the union")
+            above.legend(loc="lower right", fontsize=8, title="joined: the best agreement of each width")
+    axes[0, 0].set_ylabel("difference in IoU from float32, points")
+    axes[1, 0].set_ylabel("ship pixels not as in float32, % of the union")
     figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
+
+
+def _best(rows: Sequence[Line]) -> frozenset[str]:
+    """The networks that agree best with float32 at the width and in the family of theirs."""
+    best: dict[tuple[str, float], Line] = {}
+    for row in sorted(rows, key=lambda row: row.agreement or 0.0):
+        best[_family(row.weights), row.weight_bits] = row
+    return frozenset(row.network for row in best.values())
 
 
 def _disagreement(row: Line) -> tuple[float | None, float | None, float | None]:
@@ -75,24 +91,26 @@ def _plot_points(
     axis: Any,  # noqa: ANN401 - of matplotlib
     rows: Sequence[Line],
     value_of: Callable[[Line], tuple[float | None, float | None, float | None]],
-    best: Callable[[list[tuple[float, float]]], tuple[float, float]],
+    best: frozenset[str],
 ) -> None:
     for family, (colour, marker, aside) in FAMILIES.items():
-        points: dict[float, list[tuple[float, float]]] = {}
+        alike: Counter[float] = Counter()
+        joined: dict[float, tuple[float, float]] = {}
         for row in rows:
             value, low, high = value_of(row)
             if value is None or _family(row.weights) != family:
                 continue
-            alike = points.setdefault(row.bits, [])
-            place = row.bits + aside * (1 + 2 * len(alike))  # beside each other, so that bars do not hide each other
+            # Beside each other, so that bars and names do not hide each other.
+            place = row.weight_bits + aside * (1 + 2.4 * alike[row.weight_bits])
+            alike[row.weight_bits] += 1
             bar = None if low is None or high is None else [[100 * (value - low)], [100 * (high - value)]]
             axis.errorbar(place, 100 * value, bar, fmt=marker, color=colour, capsize=2, lw=0.8, ms=4)
             top = (place, 100 * (value if high is None else high))
             axis.annotate(row.weights, top, (0, 3), textcoords="offset points", fontsize=6, rotation=90, ha="center")
-            alike.append((100 * value, place))
-        if points:
-            values, places = zip(*(best(points[bits]) for bits in sorted(points)), strict=True)
-            axis.plot(places, values, color=colour, lw=1.4, label=family)
+            if row.network in best:
+                joined[row.weight_bits] = place, 100 * value
+        if joined:
+            axis.plot(*zip(*(joined[bits] for bits in sorted(joined)), strict=True), color=colour, lw=1.4, label=family)
     axis.grid(alpha=0.3)
 
 
@@ -106,7 +124,7 @@ def plot_curve(points: Sequence[Point], path: Path) -> None:
             chosen = [point for point in points if (point.network, point.place) == (network, place)]
             if chosen:
                 along, recalls = [point.false_alarms_per_km2 for point in chosen], [point.recall for point in chosen]
-                label = f"{network}, {place} ({chosen[0].ships} ships)"
+                label = f"{network}, {place} ({chosen[0].ships / chosen[0].seeds:.0f} ships)"
                 axis.plot(along, recalls, style, color=colour, marker=".", lw=1.2, label=label)
     axis.set(xlabel="false alarms per km²", ylabel="ships of more than 100 pixels found (IoU > 0.3)", ylim=(0, 1))
     axis.set_xscale("symlog", linthresh=0.5)

@@ -5,21 +5,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from taran_eo.formats import parse_any_format
 from taran_eo.metrics import Interval
 from taran_eo.studies.answer import Answer, Pair, Row, Scored
 from taran_eo.studies.part import PROBABILITIES
 from taran_eo.studies.study import COMMON, REFERENCE, FoldStudy
+from taran_eo.train import Quantization, formats
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the table; scores are shares, None where they are not defined."""
+    """A row of the table; scores are shares, None where they are not defined, and bits those of one value."""
 
     network: str
     weights: str
     activations: str
-    bits: float
+    weight_bits: float
+    activation_bits: float
     setting: str
     control: str
     folds: int
@@ -45,11 +46,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Point:
-    """A point of the curve of found ships against false alarms."""
+    """A point of the curve of found large ships against false alarms; counts are sums over the seeds."""
 
     network: str
     place: str
     probability: float
+    seeds: int
     ships: int
     found: int
     recall: float
@@ -69,18 +71,19 @@ def write(answer: Answer, study: FoldStudy, prefix: Path) -> tuple[list[Line], l
         Their rows, for the plots.
     """
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    formats = {variant.name: (variant.formats, variant.setting) for variant in study.variants}
+    variants = {variant.name: (variant.formats, variant.setting) for variant in study.variants}
     rows = [row for row in answer.rows if row.scores is not None or row.diverged]
-    table = [_line(row, *formats.get(row.name, (None, None))) for row in rows]
+    table = [_line(row, *variants.get(row.name, (None, None))) for row in rows]
     _write_csv(prefix.with_suffix(".csv"), Line, table)
-    prefix.with_suffix(".md").write_text(_markdown(study, table) + _paired(answer.pairs))
+    prefix.with_suffix(".md").write_text(_markdown(study, answer, table) + _paired(answer.pairs))
     points = list(_curve(answer.tiles, answer.shore))
     _write_csv(prefix.with_name(prefix.name + "_curve.csv"), Point, points)
     return table, points
 
 
-def _line(row: Row, formats: str | None, setting: str | None) -> Line:
-    weights, _, activations = (formats or "float32").partition("/")
+def _line(row: Row, names: str | None, setting: str | None) -> Line:
+    weights, _, activations = (names or "").partition("/")
+    how = None if names is None else formats(Quantization(weights=weights, activations=activations or None))
     unknown = Interval(None, None, None)
     scores, less = row.scores, row.comparison
     iou = unknown if scores is None else scores.iou
@@ -88,9 +91,10 @@ def _line(row: Row, formats: str | None, setting: str | None) -> Line:
     agreement = unknown if row.agreement is None else row.agreement
     return Line(
         network=_name(row.name),
-        weights=weights,
-        activations=activations or ("float32" if formats is None else "unsigned"),
-        bits=32 if formats is None else parse_any_format(weights).bits,
+        weights="float32" if how is None else str(how.weights),
+        activations="float32" if how is None else str(how.activations),
+        weight_bits=32 if how is None else how.weights.bits,
+        activation_bits=32 if how is None else how.activations.bits,
         setting=setting or "",
         control="" if row.control is None else _name(row.control),
         folds=len({fold for fold, _ in row.iou}),
@@ -128,32 +132,42 @@ def _write_csv(path: Path, kind: type[Line] | type[Point], rows: Sequence[Line] 
             table.writerow({name: f"{each:.5f}" if isinstance(each, float) else each for name, each in values})
 
 
-def _markdown(study: FoldStudy, table: Sequence[Line]) -> str:
+def _markdown(study: FoldStudy, answer: Answer, table: Sequence[Line]) -> str:
     """The table with IoU in percent and differences in points of it."""
+    empty = max((row.scores for row in answer.rows if row.scores is not None), key=lambda scores: scores.tiles)
     lines = [
         f"# {study.question}",
         "",
         "IoU of ship pixels in percent, with 95 % intervals over tiles, given the networks. *Less control* is the",
-        "paired difference in points, with 95 % intervals over folds, seeds and tiles; p is that of two one-sided",
-        f"tests that it is {100 * study.margin:g} points or more, either way. *Agreement* is the IoU of ship pixels",
-        "with those of the control, labels aside. *Ships* is the share of ships that were found, *large* that of ships",
-        "of more than 100 pixels, at an IoU above 0.3. A pixel is ship from the probability that was best in the other",
-        f"folds for the float network. Fewer than {study.folds} folds: the first ones.",
+        "paired difference in points, of equal folds and seeds, so that it may differ from that of the column before,",
+        "with 95 % intervals over folds, seeds and tiles: they are too wide where the spread comes from the tiles and",
+        "too narrow where it comes from training, above all in two folds (`taran_eo.metrics.compare` says how much).",
+        f"p is that of two one-sided tests that the difference is {100 * study.margin:g} points or more, either way.",
+        "*Agreement* is the IoU of ship pixels with those of the control, labels aside. *Ships* is the share of ships",
+        "that were found (IoU above 0.3), *large* that of those of more than 100 pixels, *alarms* what else was called",
+        f"one, per km². F2 of an answer without any ship: {_number(empty.baseline_empty.value)}. *Bits* are those of",
+        "weights and, where they differ, of activations. A pixel is ship from the probability that was best in the",
+        f"other folds for the float network. Fewer than {study.folds} folds: the first ones.",
         "",
-        "| network | bits | folds x seeds | IoU | less control | p | agreement | Dice | F2 | ships | large | control |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| network | bits | folds x seeds | IoU | less control | p | agreement | Dice | F2 | ships | large | alarms | "
+        "control |",
+        f"|{' --- |' * 13}",
     ]
     for row in table:
         runs = f"{row.folds} x {row.seeds}" if row.runs == row.folds * row.seeds else f"{row.runs} runs"
         runs += f", {row.diverged} diverged" if row.diverged else ""
         cells = [
-            *(row.network, f"{row.bits:g}", runs),
+            *(
+                row.network,
+                "/".join(dict.fromkeys(f"{each:g}" for each in (row.weight_bits, row.activation_bits))),
+                runs,
+            ),
             _percent(row.iou, row.iou_low, row.iou_high),
             _percent(row.less_control, row.less_low, row.less_high, sign="+"),
             _number(row.equivalence_p),
             _percent(row.agreement, row.agreement_low, row.agreement_high),
             *(_number(each) for each in (row.dice, row.f2, row.ship_recall, row.large_ship_recall)),
-            row.control,
+            *(_number(row.false_alarms_per_km2), row.control),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -165,7 +179,7 @@ def _paired(pairs: Sequence[Pair]) -> str:
         return ""
     lines = [
         "",
-        "Two at a time, in points, with 95 % intervals over folds, seeds and tiles:",
+        "Paired differences of two quantized networks, in points, with 95 % intervals over folds, seeds and tiles:",
         "",
         "| first | second | IoU, first less second | p | agreement with float32, first less second |",
         "| --- | --- | --- | --- | --- |",
@@ -201,11 +215,12 @@ def _curve(tiles: Sequence[Scored], shore: frozenset[str]) -> Iterator[Point]:
     most = max(map(len, folds.values()), default=0)
     for network in [name for name, seen in folds.items() if name != COMMON and len(seen) == most][:2]:
         for place, wanted in (("all", None), ("near shore", True), ("open sea", False)):
-            curves = [
-                tile.curve
+            chosen = [
+                tile
                 for tile in tiles
                 if tile.network == network and (wanted is None or (tile.image in shore) == wanted)
             ]
+            curves = [tile.curve for tile in chosen]
             for probability, scores in zip(PROBABILITIES, zip(*curves, strict=True), strict=False):
                 ships, area = sum(each.large for each in scores), sum(each.area_m2 for each in scores) / 1e6
                 if not ships or not area:
@@ -216,6 +231,7 @@ def _curve(tiles: Sequence[Scored], shore: frozenset[str]) -> Iterator[Point]:
                     network=_name(network),
                     place=place,
                     probability=probability,
+                    seeds=len({tile.seed for tile in chosen}),
                     ships=ships,
                     found=found,
                     recall=found / ships,

@@ -1,7 +1,7 @@
 """Training on the ground, with torch: a recipe in, weights and a graph out."""
 
 from taran_eo.train.loop import Progress
-from taran_eo.train.outcome import WEIGHTS, Trained, carry_out, load_float
-from taran_eo.train.recipe import Recipe, Source
+from taran_eo.train.outcome import WEIGHTS, Trained, carry_out, formats, load_float
+from taran_eo.train.recipe import Quantization, Recipe, Source
 
-__all__ = ["WEIGHTS", "Progress", "Recipe", "Source", "Trained", "carry_out", "load_float"]
+__all__ = ["WEIGHTS", "Progress", "Quantization", "Recipe", "Source", "Trained", "carry_out", "formats", "load_float"]

@@ -48,7 +48,7 @@ def test_the_table_of_formats_is_that_of_the_study(repository: Path) -> None:
 
     expected = []
     for name in FORMATS:
-        cells = [name, found[f"{name} qat"]["bits"], found[f"{name} qat"]["runs"]]
+        cells = [name, found[f"{name} qat"]["weight_bits"], found[f"{name} qat"]["runs"]]
         for row in (found[f"{name} qat"], found[f"{name} ptq"]):
             assert (row["folds"], row["diverged"]) == ("5", "0")
             cells += [cell(row, "less_control", "less_low", "less_high")]

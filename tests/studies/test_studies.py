@@ -261,7 +261,10 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
     with (tmp_path / "whole/result.csv").open() as file:
         table = {row["network"]: row for row in csv.DictReader(file)}
     assert list(table) == ["float32", "common", "longer", "e2m3 qat", "int6/ue2m4 qat"]
-    assert (table["e2m3 qat"]["folds"], table["e2m3 qat"]["seeds"], table["e2m3 qat"]["bits"]) == ("2", "1", "6")
+    assert (table["e2m3 qat"]["folds"], table["e2m3 qat"]["seeds"], table["e2m3 qat"]["weight_bits"]) == ("2", "1", "6")
+    spelled = [(row["weights"], row["activations"], row["activation_bits"]) for row in table.values()]
+    assert spelled[3:] == [("e2m3", "ue2m4", "6"), ("int6", "ue2m4", "6")]
+    assert spelled[0] == ("float32", "float32", "32")
     assert float(table["e2m3 qat"]["iou"]) == pytest.approx(hit / (hit + false + missed), abs=1e-5)
     assert (tmp_path / "whole/result.md").read_text().count("\n| ") == 2 + len(table) + 2 + 2  # and those of two pairs
     for picture in ("result.png", "result_curve.png"):
