@@ -19,8 +19,8 @@ from timing import compare
 from torch import Tensor, nn
 
 from taran_eo.formats import Format, parse_format, spend_sign
-from taran_eo.nn.fake_quantize import compile_kernels, fake_quantize
 from taran_eo.nn.quantized import Quantization, calibrate, quantize
+from taran_eo.nn.rounding import compile_kernels, fake_quantize
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 
 WARM = {

@@ -1,4 +1,4 @@
-"""From which probability the shipped models call a pixel ship: chosen on train and on generated scenes, never on val.
+"""From which probability the shipped models call a pixel ship: chosen by scores on train and on generated scenes.
 
 Usage, after the references of study_formats.toml:
     taran-eo synth -o runs/threshold --scenes 6 --size 768x768 --seed 3

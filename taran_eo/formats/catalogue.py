@@ -78,8 +78,18 @@ def parse_format(name: str) -> Format:
     ``q`` binary places, a last ``n`` a symmetric range. Upper and lower case are the same. It is the inverse of
     ``str(format)``.
 
+    Args:
+        name: Of one number; those of blocks are for `parse_any_format`.
+
+    Returns:
+        A `MiniFloat` or an `Integer`.
+
     Raises:
-        FormatError: Neither.
+        FormatError: No format is called so, or it has more bits than a minifloat or an integer may have.
+
+    Example:
+        >>> parse_format("e4m3").largest, parse_format("E4M3FN").largest  # that of OCP spends its last code on NaN
+        (480.0, 448.0)
     """
     word = name.lower()
     for entry in CATALOGUE:
@@ -112,6 +122,12 @@ def parse_any_format(name: str) -> Format | BlockFormat:
 
     ``mxfp4`` and ``mxint8`` are the formats that the OCP Microscaling specification calls so; its two FP6 formats are
     ``mxe2m3`` and ``mxe3m2``.
+
+    Args:
+        name: As for `parse_format`, or of a block format.
+
+    Returns:
+        A `MiniFloat`, an `Integer` or a `BlockFormat`.
 
     Raises:
         FormatError: No format is called so.

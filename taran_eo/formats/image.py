@@ -59,7 +59,14 @@ class IntegerImage:
 
 
 def integer_image(fmt: Format) -> IntegerImage:
-    """The integer image of a format."""
+    """The integer image of a format.
+
+    Args:
+        fmt: Any; its infinities and NaN are left out.
+
+    Returns:
+        The step and the range of the integers.
+    """
     if isinstance(fmt, Integer):
         return IntegerImage(fmt.step_exponent, fmt.lowest_integer, fmt.highest_integer)
     # In integers, as the image of a wide format is no binary64 number.
@@ -69,7 +76,14 @@ def integer_image(fmt: Format) -> IntegerImage:
 
 
 def to_image(codes: ArrayLike, fmt: Format) -> NDArray[np.int64]:
-    """Codes to the integers they stand for, ``int64[...]``; the sign of zero is lost.
+    """Codes to the integers they stand for; the sign of zero is lost.
+
+    Args:
+        codes: Bit patterns ``[...]``.
+        fmt: Their format.
+
+    Returns:
+        ``int64[...]``, in steps of ``2**integer_image(fmt).step_exponent``.
 
     Raises:
         FormatError: Infinity or NaN among the codes, or an image beyond 53 bits.
@@ -82,7 +96,14 @@ def to_image(codes: ArrayLike, fmt: Format) -> NDArray[np.int64]:
 
 
 def from_image(image: ArrayLike, fmt: Format) -> NDArray[np.uint64]:
-    """Integers of the image to codes ``uint64[...]``; the inverse of `to_image`.
+    """Integers of the image to codes; the inverse of `to_image`.
+
+    Args:
+        image: Integers ``[...]``.
+        fmt: The format.
+
+    Returns:
+        Bit patterns ``uint64[...]``.
 
     Raises:
         FormatError: An integer that is no value of the format, or an image beyond 53 bits.
@@ -98,6 +119,14 @@ def from_image(image: ArrayLike, fmt: Format) -> NDArray[np.uint64]:
 def accumulator_bits(weights: Format, activations: Format, terms: int) -> int:
     """Width of the two's complement integer that holds any sum of so many products, exactly.
 
+    Args:
+        weights: Format of the one factor.
+        activations: Format of the other.
+        terms: How many products, at least 1.
+
+    Returns:
+        Bits, with that of the sign.
+
     Example:
         >>> from taran_eo.formats import MiniFloat
         >>> accumulator_bits(MiniFloat(2, 3), MiniFloat(2, 4, signed=False), terms=9 * 64)
@@ -109,7 +138,7 @@ def accumulator_bits(weights: Format, activations: Format, terms: int) -> int:
 
 
 def product_bits(weights: Format, activations: Format) -> int:
-    """Width of the two's complement integer that holds any one product, exactly."""
+    """Width of the two's complement integer that holds any one product, exactly: `accumulator_bits` of one term."""
     return accumulator_bits(weights, activations, terms=1)
 
 
@@ -117,6 +146,14 @@ def exact_terms(weights: Format, activations: Format, limit: int) -> int:
     """How many worst-case products can be added before the sum's magnitude passes `limit`.
 
     With ``limit=2**24`` this says how long a float32 dot product stays exact, with ``2**31 - 1`` an int32 one.
+
+    Args:
+        weights: Format of the one factor.
+        activations: Format of the other.
+        limit: In products of the steps of both.
+
+    Returns:
+        The number of products; 0 where one alone is too large.
 
     Example:
         >>> from taran_eo.formats import MiniFloat

@@ -101,12 +101,27 @@ def quantize(
 
     Returns:
         Bit patterns ``uint64[...]``.
+
+    Raises:
+        FormatError: As for `encode`.
     """
     numbers = np.asarray(reals, dtype=np.float64)
     return encode(numbers / scaling.along(numbers.ndim), fmt, rounding, rng)
 
 
 def dequantize(codes: ArrayLike, fmt: Format, scaling: Scaling) -> NDArray[np.float64]:
-    """The codes of a scaled format to real numbers ``float64[...]``."""
+    """The codes of a scaled format to real numbers.
+
+    Args:
+        codes: Bit patterns ``[...]``.
+        fmt: Their format.
+        scaling: Its scales.
+
+    Returns:
+        ``float64[...]``.
+
+    Raises:
+        FormatError: As for `decode`.
+    """
     numbers = decode(codes, fmt)
     return numbers * scaling.along(numbers.ndim)

@@ -41,9 +41,9 @@ Example:
     True
 """
 
-from taran_eo.nn.fake_quantize import compile_kernels, fake_quantize, fake_quantize_blocks, round_to
-from taran_eo.nn.lower import lower
+from taran_eo.nn.lowering import lower
 from taran_eo.nn.quantized import Quantization, QuantizedNetwork, calibrate, quantize
+from taran_eo.nn.rounding import compile_kernels, fake_quantize, fake_quantize_blocks, round_to
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 
 __all__ = [

@@ -18,8 +18,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own idiom
 from taran_eo.errors import LoweringError
 from taran_eo.formats import BlockFormat, Format, Integer, Scaling, integer_image, upper_half
 from taran_eo.graph import Concat, MaxPool, Upsample, sources_of
-from taran_eo.nn.fake_quantize import PowerOfTwo, RoundThrough, fake_quantize, fake_quantize_blocks
 from taran_eo.nn.program import INPUT, OUTPUT, Affine, Program, Step, read
+from taran_eo.nn.rounding import PowerOfTwo, RoundThrough, fake_quantize, fake_quantize_blocks
 
 PIXELS = Integer(8, signed=False)
 OBSERVED = 20_000

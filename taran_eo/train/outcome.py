@@ -16,7 +16,7 @@ from torch import nn
 from taran_eo.errors import ConfigError, DivergedError, LoweringError
 from taran_eo.formats import BlockFormat, Integer, parse_any_format, spend_sign
 from taran_eo.graph import Graph
-from taran_eo.nn.lower import lower, lower_float
+from taran_eo.nn.lowering import lower, lower_float
 from taran_eo.nn.program import read
 from taran_eo.nn.quantized import AnyFormat, QuantizedNetwork, calibrate, quantize
 from taran_eo.nn.quantized import Quantization as Formats

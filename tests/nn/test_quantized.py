@@ -9,10 +9,10 @@ from taran_eo.engines import open_engine
 from taran_eo.errors import FormatError, GraphError, LoweringError
 from taran_eo.formats import parse_any_format, upper_half
 from taran_eo.graph import run, tolerance
-from taran_eo.nn.fake_quantize import fake_quantize
-from taran_eo.nn.lower import lower, lower_float
+from taran_eo.nn.lowering import lower, lower_float
 from taran_eo.nn.program import read
 from taran_eo.nn.quantized import Quantization, calibrate, choose_scales, quantize
+from taran_eo.nn.rounding import fake_quantize
 from taran_eo.nn.segmentation_models import SegmentationModel
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 

@@ -131,7 +131,7 @@ def _convolution(unit: QuantizedConv, source: Tensor, name: str) -> tuple[Conv, 
         channel = int(np.abs(bias).argmax())
         raise LoweringError(
             f"{name}: the bias of channel {channel} is {bias[channel]:g} units of the accumulator, beyond int32",
-            remedy="Calibrate again; the scales before it are too small for its range",
+            remedy="Its scales are too small: take the channel out if its weights are nothing, or calibrate again",
         )
     if unit.target is None:
         scaling = Scaling((float(units[0]),))
