@@ -15,6 +15,7 @@ from rasterio.crs import CRS
 
 from taran_eo.engines import open_engine
 from taran_eo.imagery import open_scene, read_mask, write_synthetic_scene
+from taran_eo.metrics import TileScore, score_tile
 from taran_eo.model import Model
 from taran_eo.onboard import Outcome, process
 
@@ -30,17 +31,20 @@ def main(target: Path) -> None:
         transform = Affine.translation(500_000, 4_750_000) @ Affine.scale(1.5, -1.5)
         rng = np.random.default_rng([7, 2])
         options = {"ships": 14, "land": True, "cloudy": False, "swath_edge": False}
-        write_synthetic_scene(path, SIZE, SIZE, rng=rng, crs=CRS.from_epsg(32631), transform=transform, **options)
+        ships = write_synthetic_scene(
+            path, SIZE, SIZE, rng=rng, crs=CRS.from_epsg(32631), transform=transform, **options
+        )
         with open_scene(path, model.contract) as scene:
             engine = open_engine("auto", model.graph, threads=2)
             outcome = process(scene, model, engine, Path(folder))
             (tile,) = scene.tiles(SIZE, model.graph.halo, model.graph.alignment)
         pixels = np.ascontiguousarray(tile.pixels.transpose(1, 2, 0)[..., ::-1])
         mask = read_mask(outcome.files[0]).labels
+        score = score_tile([(ship.window, ship.mask) for ship in ships], mask == 1, gsd_m=1.5)
         raw = scene.raw_bytes
     cv2.imwrite(
         str(target),
-        _caption(np.hstack([pixels, _found(pixels, outcome), _down(mask)]), outcome, raw),
+        _caption(np.hstack([pixels, _found(pixels, outcome), _down(mask)]), outcome, score, raw),
         [cv2.IMWRITE_JPEG_QUALITY, 88],
     )
 
@@ -61,11 +65,12 @@ def _down(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where((mask == 1)[..., None], np.uint8(INK[0]), np.uint8(PAPER)).repeat(3, axis=2)
 
 
-def _caption(picture: NDArray[np.uint8], outcome: Outcome, raw: int) -> NDArray[np.uint8]:
+def _caption(picture: NDArray[np.uint8], outcome: Outcome, score: TileScore, raw: int) -> NDArray[np.uint8]:
     strip = np.full((36, picture.shape[1], 3), 255, np.uint8)
+    found = sum(score.found)
     told = (
         f"a synthetic scene: {raw:,} bytes",
-        f"{len(outcome.ships)} ships found by the 6-bit network",
+        f"{found} of {sum(score.ships)} ships found in 6 bits, {score.components - found} false alarms",
         f"what goes down: mask and ships, {outcome.bytes_out:,} bytes",
     )
     for number, text in enumerate(told):
