@@ -1,6 +1,7 @@
 """Rounding to a minifloat inside training: against a plain copy, against other packages, and in a training step.
 
 Usage: python benchmarks/fake_quantize.py [ROUNDS] [THREADS]
+Once, on a machine that did nothing else, it said what fake_quantize.txt holds.
 
 Other packages come with the extra `bench`; what cannot be imported is left out by name. Each is called at its best,
 also compiled where it can be, and has to give the values that `taran_eo` gives. All run with an allocator that keeps
@@ -11,7 +12,9 @@ import copy
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
@@ -22,6 +25,7 @@ from taran_eo.formats import Format, parse_format, spend_sign
 from taran_eo.nn.quantized import Quantization, calibrate, quantize
 from taran_eo.nn.rounding import compile_kernels, fake_quantize
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
+from taran_eo.provenance import environment
 
 WARM = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
@@ -243,12 +247,22 @@ def training_step(rounds: int) -> None:
     print(f"A quantized step takes {ratios['E2M3, unsigned E2M4']:.2f} times as long as a float step (target: 1.30)")
 
 
+def about() -> str:
+    """The machine and the packages, in a line."""
+    here, versions = environment(), []
+    for name in ("torch", "brevitas", "torchao", "qtorch", "ml_dtypes", "apytypes"):
+        with suppress(PackageNotFoundError):
+            versions.append(f"{name} {version(name)}")
+    return f"{here.cpu}, {here.cores} cores; Python {here.python}, {', '.join(versions)}"
+
+
 def main(rounds: int = 5, threads: int = 1) -> None:
     """Print the tables."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     values = torch.randn(SHAPE) * 7
     if not WARM.keys() <= os.environ.keys():
+        print(about())
         print(f"{list(SHAPE)} float32, {threads} threads, {rounds} rounds; the allocator as it comes")
         assert compile_kernels(), "compiling needs a C++ compiler"
         forward(values, rounds)
