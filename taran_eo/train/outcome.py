@@ -22,7 +22,7 @@ from taran_eo.nn.quantized import AnyFormat, QuantizedNetwork, calibrate, quanti
 from taran_eo.nn.quantized import Quantization as Formats
 from taran_eo.provenance import Environment, Provenance
 from taran_eo.train.data import pools
-from taran_eo.train.loop import Progress, Sampler, Teacher, tensors, train
+from taran_eo.train.loop import CHECKPOINT, Progress, Sampler, Teacher, tensors, train
 from taran_eo.train.recipe import Quantization, Recipe
 
 WEIGHTS = "weights.safetensors"
@@ -105,7 +105,8 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     sampler = Sampler(recipe, pools(recipe))
     teacher = _teacher(network, recipe)
     if recipe.quantization is not None:
-        network = _quantized(network, sampler, recipe)
+        goes_on = resume and (folder / CHECKPOINT).exists()
+        network = _quantized(network, sampler, recipe, calibrated=goes_on)
     if not resume:
         (folder / WEIGHTS).unlink(missing_ok=True)  # nobody must take the old ones for those of the new run
     kept, environments = train(network, sampler, folder, report, resume=resume, teacher=teacher)
@@ -225,9 +226,12 @@ def lowers(how: Formats) -> bool:
     )
 
 
-def _quantized(network: nn.Module, sampler: Sampler, recipe: Recipe) -> QuantizedNetwork:
+def _quantized(network: nn.Module, sampler: Sampler, recipe: Recipe, *, calibrated: bool) -> QuantizedNetwork:
+    """The network, quantized; its scales are left open where a checkpoint has them."""
     how = recipe.quantization
     assert how is not None  # noqa: S101 - asked before
+    if calibrated:
+        return quantize(network.eval(), formats(how))
     batches = [
         tensors(sampler.batch(CALIBRATION_STEP + number), torch.device("cpu"))[0] for number in range(how.calibration)
     ]
