@@ -43,12 +43,14 @@ def test_the_table_of_formats_is_that_of_the_study(repository: Path) -> None:
         found = {row["network"]: row for row in csv.DictReader(file)}
 
     def cell(row: dict[str, str], *names: str) -> str:
-        value, low, high = (f"{100 * float(row[name]):{'+' if 'less' in name else ''}.1f}" for name in names)
+        spelled = "+.2f" if "less" in names[0] else ".1f"
+        value, low, high = (f"{100 * float(row[name]):{spelled}}" for name in names)
         return f"{value} [{low}, {high}]"
 
     expected = []
     for name in FORMATS:
-        cells = [name, found[f"{name} qat"]["weight_bits"], found[f"{name} qat"]["runs"]]
+        runs = " / ".join(found[f"{name} {setting}"]["runs"] for setting in ("qat", "ptq"))
+        cells = [name, found[f"{name} qat"]["weight_bits"], runs]
         for row in (found[f"{name} qat"], found[f"{name} ptq"]):
             assert (row["folds"], row["diverged"]) == ("5", "0")
             cells += [cell(row, "less_control", "less_low", "less_high")]
