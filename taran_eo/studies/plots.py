@@ -62,8 +62,7 @@ def plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
         below.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         below.yaxis.set_major_formatter("{x:g}")
         below.yaxis.set_minor_formatter(NullFormatter())
-        if above.get_legend_handles_labels()[0]:
-            above.legend(loc="upper right", fontsize=7, title="joined: best agreement of each width", title_fontsize=7)
+    axes[0, 1].legend(loc="upper right", fontsize=7, title="joined: best agreement of each width", title_fontsize=7)
     axes[0, 0].set_ylabel("difference in IoU from float32, points")
     axes[1, 0].set_ylabel("ship pixels not as in float32, % of the union")
     figure.tight_layout()

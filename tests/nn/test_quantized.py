@@ -314,7 +314,7 @@ def test_scales_are_chosen_as_said(power_of_two):
     rows, fmt = torch.randn(3, 20_000) * torch.tensor([[0.1], [1.0], [7.0]]), parse_any_format("int6")
     rows[:, 0] *= 10  # an outlier, which must not set the scale
     found = {
-        name: choose_scales(rows, fmt, formats("int6", "uint6", calibration=name, power_of_two=power_of_two))
+        name: choose_scales(rows, fmt, formats("int6", "uint6", scale_by=name, power_of_two=power_of_two))
         for name in ("max", "percentile", "mse")
     }
     if power_of_two:
