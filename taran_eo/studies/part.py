@@ -65,6 +65,7 @@ def carry_out_part(
     held: Sequence[LabelledImage],
     report: Callable[[str], Report],
     *,
+    wanted: bool,
     keep: bool,
     beside: Path | None,
 ) -> Done:
@@ -75,13 +76,14 @@ def carry_out_part(
         folder: Its own.
         held: The images.
         report: As for `run`.
+        wanted: Whether to train again what was scored but has lost its weights or logits.
         keep: Whether to leave its logits.
         beside: The logits of the network that it should say the same as; without such a file there is no agreement.
     """
     path = folder / SCORES
     told = _read(path) if path.exists() else None
     left = [folder / WEIGHTS, *([folder / LOGITS] if keep else [])]
-    if told is None or (told.made is not None and not all(each.exists() for each in left)):
+    if told is None or (wanted and told.made is not None and not all(each.exists() for each in left)):
         made, tiles = None, {}
         try:
             trained = carry_out(recipe, folder, report(recipe.name), resume=True)

@@ -99,14 +99,15 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, only
             raise ConfigError(f"Fold {fold} holds no ship, so nothing can be scored in it", remedy="Take fewer folds")
     fold_of = {image.path.name: fold for fold, held in enumerate(dealt) for image in held}
     every = tuple(cells(study))
-    wanted = {cell.seed for cell in every if fnmatchcase(cell.place, only)}
+    seeds = {cell.seed for cell in every if fnmatchcase(cell.place, only)}
     seen: list[Scored] = []
     made: dict[str, Provenance] = {}
     diverged: dict[str, list[tuple[int, int]]] = {}
     judges = study.judges
     for cell in every:
-        built_on = cell.base and (cell.seed in wanted or (cell.fold is None and wanted))
-        if not (built_on or fnmatchcase(cell.place, only) or (folder / cell.place / SCORES).exists()):
+        built_on = cell.base and (cell.seed in seeds or (cell.fold is None and bool(seeds)))
+        wanted = built_on or fnmatchcase(cell.place, only)
+        if not (wanted or (folder / cell.place / SCORES).exists()):
             continue
         held = everything if cell.fold is None else dealt[cell.fold]
         judge = judges.get(cell.network)
@@ -115,6 +116,7 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, only
             folder / cell.place,
             held,
             report,
+            wanted=wanted,
             keep=cell.network in judges.values(),
             beside=None if judge is None else folder / _place(judge, cell.fold, cell.seed) / LOGITS,
         )
