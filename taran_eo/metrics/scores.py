@@ -155,11 +155,13 @@ class Comparison:
         equivalence: p of the two one-sided tests that the two differ in IoU by `margin` or more: below 0.05 they are
             equivalent within the margin, which is to say that the 90 % interval lies inside it.
         margin: See `equivalence`.
+        cells: Folds and seeds that were compared.
     """
 
     differences: dict[str, Interval]
     equivalence: float | None
     margin: float
+    cells: tuple[tuple[int, int], ...]
 
 
 def compare(
@@ -197,7 +199,7 @@ def compare(
     intervals = dict(zip(_SCORES, _intervals(_less(totals.sum(axis=0)), draws, ~np.isnan(_less(totals))), strict=False))
     iou = draws[:, _SCORES.index("iou")]
     shares = np.mean(iou <= -margin), np.mean(iou >= margin)
-    return Comparison(intervals, None if len(folds) < 2 else float(max(shares)), margin)
+    return Comparison(intervals, None if len(folds) < 2 else float(max(shares)), margin, tuple(sorted(cells)))
 
 
 def _sums_by_seed(seeds: Sequence[Cell]) -> Ints:

@@ -146,7 +146,7 @@ def found(
     """
     tiles = tuple(choose(seen, study.judges))
     rows = tuple(_row(name, control, tiles, diverged, study.margin) for name, control in study.controls.items())
-    pairs = (_pair(networks, tiles, study.margin) for networks in study.pairs)
+    pairs = (_pair(networks, tiles, study.margin) for networks in study.compared)
     return Answer(rows, tuple(pair for pair in pairs if pair is not None), tiles, made, shore)
 
 

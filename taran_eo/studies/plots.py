@@ -40,7 +40,10 @@ def _pyplot() -> Any:  # noqa: ANN401 - a module
 
 
 def plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
-    """Bits against what is lost: every format as a point, those of a family that agree best at their width joined."""
+    """Bits against what is lost: every format as a point, those of a family that agree best at their width joined.
+
+    Only networks that were run in all folds: folds differ more than formats.
+    """
     plt = _pyplot()
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -48,7 +51,8 @@ def plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
         figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, sharey="row")
     titles = {"ptq": "calibrated only (PTQ)", "qat": "trained (QAT)"}
     for (above, below), (setting, title) in zip(axes.T, titles.items(), strict=True):
-        rows = [row for row in table if row.setting in (setting, f"{setting}, blocks")]
+        whole = [row for row in table if row.folds == study.folds]
+        rows = [row for row in whole if row.setting in (setting, f"{setting}, blocks")]
         below.set_yscale("log")
         below.axhline(1, color="0.5", lw=0.8)  # a scale also where all agree
         best = _best(rows)
@@ -62,7 +66,10 @@ def plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
         below.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         below.yaxis.set_major_formatter("{x:g}")
         below.yaxis.set_minor_formatter(NullFormatter())
-    axes[0, 1].legend(loc="upper right", fontsize=7, title="joined: best agreement of each width", title_fontsize=7)
+    told = axes[0, 1].get_legend_handles_labels()
+    axes[1, 1].legend(
+        *told, loc="lower left", fontsize=7, title="joined: best agreement of each width", title_fontsize=7
+    )
     axes[0, 0].set_ylabel("difference in IoU from float32, points")
     axes[1, 0].set_ylabel("ship pixels not as in float32, % of the union")
     figure.tight_layout()

@@ -29,7 +29,12 @@ def save(answer: Answer, study: FoldStudy, prefix: Path) -> None:
         "question": study.question,
         "rows": {row.name: _told(row) for row in answer.rows},
         "pairs": [
-            {"first": pair.networks[0], "second": pair.networks[1], "less": _differences(pair.comparison)}
+            {
+                "first": pair.networks[0],
+                "second": pair.networks[1],
+                "folds and seeds": pair.comparison.cells,
+                "less": _differences(pair.comparison),
+            }
             | ({} if pair.agreement is None else {"agrees more": asdict(pair.agreement)})
             for pair in answer.pairs
         ],

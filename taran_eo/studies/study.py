@@ -66,10 +66,12 @@ class Grid(Extent):
     Attributes:
         formats: Names of formats for weights and activations; ``a/b`` has weights ``a`` and activations ``b``.
         setting: What the rows have in common, in a word or two; part of their names.
+        beside: Setting of another grid: each row is also compared with the one there that has the same weights.
     """
 
     formats: tuple[str, ...] = Field(min_length=1)
     setting: str
+    beside: str | None = None
 
     def variants(self) -> Iterator[Variant]:
         """The variants."""
@@ -85,6 +87,12 @@ class Grid(Extent):
                 set=(*self.set, *changes),
                 **common,
             )
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Each row with the one beside it."""
+        if self.beside is not None:
+            for formats in self.formats:
+                yield f"{formats} {self.setting}", f"{formats.partition('/')[0]} {self.beside}"
 
 
 class Labelled(Settings):
@@ -120,7 +128,7 @@ class FoldStudy(Settings):
         reference: The run in each fold that variants start from and are compared with; None where none does.
         variant: The variants.
         grid: More of them, by formats, after the others.
-        pairs: Names of two networks each, to be compared beside the controls.
+        pairs: Names of two networks each, to be compared beside the controls; grids may ask for more.
     """
 
     name: str
@@ -144,6 +152,11 @@ class FoldStudy(Settings):
         """All of them."""
         return (*self.variant, *(each for grid in self.grid for each in grid.variants()))
 
+    @cached_property
+    def compared(self) -> tuple[tuple[str, str], ...]:
+        """All pairs that are compared beside the controls."""
+        return (*self.pairs, *(pair for grid in self.grid for pair in grid.pairs()))
+
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         names = [COMMON, REFERENCE, *(each.name for each in self.variants)]
@@ -165,8 +178,8 @@ class FoldStudy(Settings):
             if each.control is not None and each.control not in before:
                 raise ValueError(f"the control {each.control} of {each.name} is none of {before}")
             before.append(each.name)
-        for name in (name for pair in self.pairs for name in pair if name not in before):
-            raise ValueError(f"{name} of `pairs` is none of {before}")
+        for name in (name for pair in self.compared for name in pair if name not in before):
+            raise ValueError(f"{name}, which is to be compared, is none of {before}")
         return self
 
     @property

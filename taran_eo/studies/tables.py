@@ -154,8 +154,7 @@ def _markdown(study: FoldStudy, answer: Answer, table: Sequence[Line]) -> str:
         f"|{' --- |' * 13}",
     ]
     for row in table:
-        runs = f"{row.folds} x {row.seeds}" if row.runs == row.folds * row.seeds else f"{row.runs} runs"
-        runs += f", {row.diverged} diverged" if row.diverged else ""
+        runs = _extent(row.folds, row.seeds, row.runs) + (f", {row.diverged} diverged" if row.diverged else "")
         cells = [
             *(
                 row.network,
@@ -179,21 +178,28 @@ def _paired(pairs: Sequence[Pair]) -> str:
         return ""
     lines = [
         "",
-        "Paired differences of two quantized networks, in points, with 95 % intervals over folds, seeds and tiles:",
+        "Paired differences of two quantized networks, in points, where both were run, with 95 % intervals over folds,",
+        "seeds and tiles:",
         "",
-        "| first | second | IoU, first less second | p | agreement with float32, first less second |",
-        "| --- | --- | --- | --- | --- |",
+        "| first | second | folds x seeds | IoU, first less second | p | agreement, first less second |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for pair in pairs:
         less, agreed = pair.comparison.differences["iou"], pair.agreement or Interval(None, None, None)
+        runs = pair.comparison.cells
         cells = [
             *(_name(each) for each in pair.networks),
+            _extent(len({fold for fold, _ in runs}), len({seed for _, seed in runs}), len(runs)),
             _percent(less.value, less.low, less.high, sign="+"),
             _number(pair.comparison.equivalence),
             _percent(agreed.value, agreed.low, agreed.high, sign="+"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _extent(folds: int, seeds: int, runs: int) -> str:
+    return f"{folds} x {seeds}" if runs == folds * seeds else f"{runs} runs"
 
 
 def _number(value: float | None) -> str:

@@ -152,6 +152,7 @@ def test_no_network_is_scored_on_what_it_was_trained_on(study_file, tmp_path, mo
     # Pairs stand in the folds and seeds that both have; only quantized networks agree with a float one.
     quantized, floats = answer.pairs
     assert quantized.networks == ("e2m3 qat", "int6/ue2m4 qat") and floats.agreement is None
+    assert quantized.comparison.cells == ((0, 0), (1, 0)) and len(floats.comparison.cells) == 6
     less = [rows[name].comparison.differences["iou"].value for name in quantized.networks]
     assert quantized.comparison.differences["iou"].value == pytest.approx(less[0] - less[1])
     assert floats.comparison.differences == rows["longer"].comparison.differences
@@ -351,12 +352,20 @@ def test_a_changed_study_does_not_go_on_in_an_old_folder(study_file, tmp_path):
             "the control longer of longer is none of",
         ),
         ('grid=[{setting = "q", formats = ["int4", "int4"], recipe = "a.toml"}]', "a name of its own"),
-        ('pairs=[["longer", "e3m2 qat"]]', "e3m2 qat of `pairs` is none of"),
+        ('pairs=[["longer", "e3m2 qat"]]', "e3m2 qat, which is to be compared, is none of"),
     ],
 )
 def test_what_makes_no_study_is_refused_before_any_training(study_file, tmp_path, change, said):
     done = CliRunner().invoke(app, ["study", str(study_file), "-o", str(tmp_path / "out"), "--set", change])
     assert said in str(done.exception) and not list(tmp_path.glob("out/*"))
+
+
+def test_a_grid_is_compared_with_the_rows_beside_it(study_file):
+    grid = '[{setting = "a", formats = ["int4", "e2m1"], recipe = "r"}, {setting = "b", beside = "a", recipe = "r", '
+    study = load_toml(study_file, FoldStudy, [f'grid={grid}formats = ["int4/uint8", "e2m1"]}}]', "pairs=[]"])
+    assert study.compared == (("int4/uint8 b", "int4 a"), ("e2m1 b", "e2m1 a"))
+    with pytest.raises(ConfigError, match="int6 a, which is to be compared, is none of"):
+        load_toml(study_file, FoldStudy, [f'grid={grid}formats = ["int6"]}}]', "pairs=[]"])
 
 
 def test_tiles_of_one_name_are_refused(study_file, tmp_path):
