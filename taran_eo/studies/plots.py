@@ -42,17 +42,19 @@ def _pyplot() -> Any:  # noqa: ANN401 - a module
 def plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
     """Bits against what is lost: every format as a point, those of a family that agree best at their width joined.
 
-    Only networks that were run in all folds: folds differ more than formats.
+    Only networks that were run in all folds, since folds differ more than formats; without any there is no plot.
     """
     plt = _pyplot()
     from matplotlib.ticker import LogLocator, NullFormatter
 
+    whole = [row for row in table if row.folds == study.folds]
+    titles = {"ptq": "calibrated only (PTQ)", "qat": "trained (QAT)"}
+    columns = {title: [row for row in whole if row.setting in (of, f"{of}, blocks")] for of, title in titles.items()}
+    if not any(columns.values()):
+        return
     with plt.rc_context({"axes.ymargin": 0.12}):  # room for the names
         figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, sharey="row")
-    titles = {"ptq": "calibrated only (PTQ)", "qat": "trained (QAT)"}
-    for (above, below), (setting, title) in zip(axes.T, titles.items(), strict=True):
-        whole = [row for row in table if row.folds == study.folds]
-        rows = [row for row in whole if row.setting in (setting, f"{setting}, blocks")]
+    for (above, below), (title, rows) in zip(axes.T, columns.items(), strict=True):
         below.set_yscale("log")
         below.axhline(1, color="0.5", lw=0.8)  # a scale also where all agree
         best = _best(rows)

@@ -12,7 +12,10 @@ from taran_eo.graph import run
 from taran_eo.imagery import read_jpeg
 from taran_eo.model import Model, replay
 
-MODELS = ("thin_unet32_e2m3", "thin_unet32_e3m2", "thin_unet32_int8", "thin_unet32_int6", "thin_unet32_float")
+MODELS = (
+    *("thin_unet32_e2m3", "thin_unet32_e3m2", "thin_unet32_int8", "thin_unet32_int6", "thin_unet32_float"),
+    "thin_unet16_e2m3",
+)
 
 
 def test_these_are_the_shipped_models(repository):

@@ -21,8 +21,10 @@ from taran_eo.studies import part
 from taran_eo.studies.answer import Scored, choose
 from taran_eo.studies.folds import deal, near_shore, shared_water
 from taran_eo.studies.part import PROBABILITIES
+from taran_eo.studies.plots import plot_losses
 from taran_eo.studies.run import run
 from taran_eo.studies.study import FoldStudy
+from taran_eo.studies.tables import write
 from taran_eo.train import Recipe, data
 from taran_eo.train.outcome import formats
 from tests.train.labelled import QUANTIZATION, RECIPE, write_tiles
@@ -238,7 +240,8 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
             lambda name: kill if name.endswith("fold_1/seed_0/e2m3_qat") else lambda done: None,
         )
     begun = []
-    run(load_toml(study_file, FoldStudy), tmp_path / "torn", lambda name: begun.append(name) or (lambda done: None))
+    study = load_toml(study_file, FoldStudy)
+    answer = run(study, tmp_path / "torn", lambda name: begun.append(name) or (lambda done: None))
     assert [name.partition("/")[2] for name in begun] == [
         *("fold_1/seed_0/e2m3_qat", "fold_0/seed_0/int6-ue2m4_qat", "fold_1/seed_0/int6-ue2m4_qat"),
         *(f"fold_{fold}/seed_7/{network}" for network in ("reference", "longer") for fold in range(3)),
@@ -268,8 +271,13 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
     assert spelled[0] == ("float32", "float32", "32")
     assert float(table["e2m3 qat"]["iou"]) == pytest.approx(hit / (hit + false + missed), abs=1e-5)
     assert (tmp_path / "whole/result.md").read_text().count("\n| ") == 2 + len(table) + 2 + 2  # and those of two pairs
-    for picture in ("result.png", "result_curve.png"):
-        assert (tmp_path / "whole" / picture).read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "whole/result_curve.png").read_bytes().startswith(b"\x89PNG")
+    # Networks of fewer folds than others do not stand beside them in the plot.
+    lines, _ = write(answer, study, tmp_path / "again/result")
+    for folds, plotted in ((3, False), (2, True)):
+        plot_losses(study.model_copy(update={"folds": folds}), lines, tmp_path / "plot.png")
+        assert (tmp_path / "plot.png").exists() == plotted
+    assert not (tmp_path / "whole/result.png").exists()
     # What is there is told without training; what is not there is left out.
     for place in ("fold_1/seed_0/e2m3_qat", "fold_2/seed_7/longer"):
         shutil.rmtree(tmp_path / "torn" / place)
