@@ -114,7 +114,15 @@ def _plot_points(
             bar = None if low is None or high is None else [[100 * (value - low)], [100 * (high - value)]]
             axis.errorbar(place, 100 * value, bar, fmt=marker, color=colour, capsize=2, lw=0.8, ms=4)
             top = (place, 100 * (value if high is None else high))
-            axis.annotate(row.weights, top, (0, 3), textcoords="offset points", fontsize=6, rotation=90, ha="center")
+            axis.annotate(
+                row.network.removesuffix(f" {row.setting}"),
+                top,
+                (0, 3),
+                textcoords="offset points",
+                fontsize=6,
+                rotation=90,
+                ha="center",
+            )
             if row.network in best:
                 joined[row.weight_bits] = place, 100 * value
         if joined:

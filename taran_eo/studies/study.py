@@ -91,8 +91,8 @@ class Grid(Extent):
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Each row with the one beside it."""
         if self.beside is not None:
-            for formats in self.formats:
-                yield f"{formats} {self.setting}", f"{formats.partition('/')[0]} {self.beside}"
+            for variant, formats in zip(self.variants(), self.formats, strict=True):
+                yield variant.name, f"{formats.partition('/')[0]} {self.beside}"
 
 
 class Labelled(Settings):
