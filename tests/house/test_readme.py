@@ -5,10 +5,12 @@ line ``<!-- not run: reason -->`` just before it.
 """
 
 import csv
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 FENCE = re.compile(
@@ -58,3 +60,35 @@ def test_the_table_of_formats_is_that_of_the_study(repository: Path) -> None:
         expected.append(f"| {' | '.join(cells)} |")
     readme = (repository / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| (?:int|e)\d.*\|$", readme, re.M) == expected
+
+
+def test_every_interval_of_the_readme_is_measured(repository: Path) -> None:
+    results = json.loads((repository / "pipelines/results/study_formats.json").read_text())
+    measured = {ends for low, high in _intervals(results) for ends in _spelled(100 * low, 100 * high)}
+    for card in repository.glob("models/*/CARD.md"):
+        for low, high in re.findall(r"^\| iou \| \S+ \[(\S+), (\S+)\]", card.read_text(), re.M):
+            measured |= _spelled(float(low), float(high))
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    section = readme[readme.index("## How good is it") : readme.index("## How it works")]
+    prose = re.sub(r"^\|.*\|$", "", section, flags=re.M)
+    told = set(re.findall(r"\[([+-]?\d[\d.]*, [+-]?\d[\d.]*)\]", prose))
+    assert len(told) > 20
+    assert not told - measured
+
+
+def _intervals(found: object) -> Iterator[tuple[float, float]]:
+    """Every interval of a result: of scores, of differences, of agreement."""
+    if isinstance(found, list):
+        yield from (pair for each in found for pair in _intervals(each))
+    elif isinstance(found, dict):
+        for name, each in found.items():
+            if name == "ci" or name.endswith("_ci"):
+                yield from [tuple(each)] if each else []
+            else:
+                yield from _intervals(each)
+        if isinstance(found.get("low"), float):
+            yield found["low"], found["high"]
+
+
+def _spelled(low: float, high: float) -> set[str]:
+    return {f"{low:{form}}, {high:{form}}" for form in ("+.2f", "+.1f", ".2f", ".1f")}
