@@ -128,7 +128,8 @@ class Schedule(Settings):
         learning_rate: Peak of the one-cycle schedule.
         warmup: Share of the steps in which the rate rises; it then falls along a cosine.
         weight_decay: Decoupled weight decay of AdamW.
-        average: Decay of the running average of the weights, which is what is kept.
+        average: Decay of the running average of the weights, which is what is kept. After n steps it still holds
+            ``average**n`` of where it began: 0.998 is for thousands of steps.
         focal_tversky: Weight of the overlap loss beside the cross entropy.
         missed_weight: Weight of missed ship pixels in the overlap loss; false ones have the rest to 1.
         positive_weight: Weight of ship pixels in the cross entropy.
@@ -142,7 +143,7 @@ class Schedule(Settings):
     learning_rate: float = Field(3e-3, gt=0)
     warmup: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(1e-2, ge=0)
-    average: float = Field(0.998, ge=0, lt=1)
+    average: float = Field(0.99, ge=0, lt=1)
     focal_tversky: float = Field(1.0, ge=0)
     missed_weight: float = Field(0.6, gt=0, lt=1)
     positive_weight: float = Field(2.0, gt=0)
