@@ -55,8 +55,10 @@ def command(
     runs = output or study.runs or Path("runs") / study.name
     with watch() as begun:
         answer = run(study, runs, begun, only="" if only_tell else only)
-    if not answer.made:
-        raise ConfigError(f"No network of {file} is in {runs} yet", remedy="Leave out --tell", path=runs)
+    if not any(row.scores is not None or row.diverged for row in answer.rows):
+        raise ConfigError(
+            f"No network of {file} is in {runs} yet", remedy="Leave out --tell, or widen --only", path=runs
+        )
     prefix = runs / "result" if output is not None or study.results is None else study.results
     save(answer, study, prefix)
     table, points = write(answer, study, prefix)

@@ -50,9 +50,16 @@ class Scaling:
             fmt: The format to fit.
             axis: The axis of the channels, or None.
             power_of_two: Whether to take the next power of two above.
+
+        Raises:
+            FormatError: A magnitude that is negative or no finite number.
         """
         magnitudes = np.atleast_1d(np.asarray(largest, dtype=np.float64))
-        scales = np.where(magnitudes > 0, magnitudes, 1.0) / fmt.largest
+        if not (np.isfinite(magnitudes) & (magnitudes >= 0)).all():
+            raise FormatError(
+                f"Magnitudes {magnitudes[:4]} are no numbers from zero up", remedy="Look for a diverged run"
+            )
+        scales = np.where(magnitudes == 0, 1.0, magnitudes) / fmt.largest
         if power_of_two:
             mantissas, exponents = np.frexp(scales)
             # frexp gives [0.5, 1): an exact power of two is its own ceiling.

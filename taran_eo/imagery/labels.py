@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.errors import ConfigError, CorruptDataError
-from taran_eo.imagery.jpeg import read_jpeg
+from taran_eo.imagery.contract import Contract
 from taran_eo.imagery.rle import kaggle_decode_part
-from taran_eo.imagery.window import Part
+from taran_eo.imagery.scene import open_scene
+from taran_eo.imagery.window import Part, Window
 
 AIRBUS_TILE = 768
 """Rows and columns of a competition tile, for tables without ``width`` and ``height``."""
@@ -35,8 +36,15 @@ class LabelledImage:
     ships: tuple[str, ...]
 
     def pixels(self) -> NDArray[np.uint8]:
-        """The image of a JPEG file, ``uint8[rows, cols, 3]``."""
-        return read_jpeg(self.path)
+        """The whole image, red, green, blue, ``uint8[rows, cols, 3]``, read as on board.
+
+        Raises:
+            ImageryError: It cannot be read.
+            ContractError: It has no such bands.
+        """
+        with open_scene(self.path, Contract(bands=("red", "green", "blue"))) as scene:
+            pixels, _ = scene.read(Window(0, 0, scene.rows, scene.cols))
+        return np.ascontiguousarray(pixels.transpose(1, 2, 0))
 
     def parts(self) -> Iterator[Part]:
         """The pixels of each ship within the smallest window around them, decoded one by one.

@@ -120,6 +120,14 @@ def _convolution(unit: QuantizedConv, source: Tensor, name: str) -> tuple[Conv, 
             f"{name} has weights {fmt}, whose integers have {image.bits} bits; the graph holds {LANE_BITS}",
             remedy="Take a format with fewer exponent bits; wider ones are only emulated",
         )
+    for what, values in (("weight", unit.weight), ("bias", unit.bias), ("scale", unit.scale.log2)):
+        channels = values.flatten(1) if values.ndim > 1 else values[:, None]
+        broken = torch.nonzero(~torch.isfinite(channels).all(dim=1)).flatten().tolist()
+        if broken:
+            raise LoweringError(
+                f"{name}: the {what} of channel {broken[0]} is no finite number",
+                remedy="Train again; this run diverged",
+            )
     scales = unit.scale().double().numpy()
     outputs = len(unit.weight)
     # The quotient as fake quantization takes it, so that real scales give the same codes.

@@ -90,7 +90,8 @@ class _Reader:
         places = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self.values: dict[str, Tensor] = {name: kept[place].detach() for name, place in places.items()}
         self.bands = bands
-        self.scale = 1.0
+        self.scales = {str(self.pixels): 1.0}  # what the pixels are multiplied by, wherever they are known by a name
+        self.scale: float | None = None  # that of all who read them
         # What a node of the export is called here; what leaves its input as it is has its input's name.
         self.names = {str(self.pixels): INPUT}
         self.steps: list[Step] = []
@@ -120,9 +121,15 @@ class _Reader:
             raise LoweringError(
                 "The network does not end in a convolution", remedy="Leave out what follows the last convolution"
             )
+        assert self.scale is not None  # noqa: S101 - the first convolution reads the pixels
         return Program(tuple(self.steps), self.scale, self.bands)
 
-    def source(self, node: Any) -> str:  # noqa: ANN401 - what fx holds
+    def source(self, node: Any, reader: fx.Node) -> str:  # noqa: ANN401 - what fx holds
+        scale = self.scales.get(str(node), self.scale)
+        if self.scale is None:
+            self.scale = scale
+        if scale != self.scale:
+            raise _unknown(reader, f"pixels times {scale:g} are read here, and times {self.scale:g} before")
         return self.names[str(node)]
 
     def tensor(self, node: Any) -> Tensor:  # noqa: ANN401
@@ -173,7 +180,7 @@ class _Reader:
                 raise LoweringError(
                     f"{_module(node)} has {what} that are no finite numbers", remedy="Train again; this run diverged"
                 )
-        self.steps.append(Affine(self.source(source), name, folded, shift, rectified is not None))
+        self.steps.append(Affine(self.source(source, node), name, folded, shift, rectified is not None))
         self.names[last.name] = name
 
     def pooling(self, node: fx.Node) -> None:
@@ -186,7 +193,7 @@ class _Reader:
                 f"dilation {_pair(dilation)} and ceil_mode={ceil} is not that of whole 2 x 2 blocks",
             )
         self.names[node.name] = self.number("pool")
-        self.steps.append(MaxPool(self.source(source), self.names[node.name]))
+        self.steps.append(MaxPool(self.source(source, node), self.names[node.name]))
 
     def upsampling(self, node: fx.Node) -> None:
         source = node.args[0]
@@ -194,24 +201,28 @@ class _Reader:
         if [2 * length for length in before] != list(after):
             raise _unknown(node, f"upsampling from {list(before)} to {list(after)} is not that to twice the size")
         self.names[node.name] = self.number("upsample")
-        self.steps.append(Upsample(self.source(source), self.names[node.name]))
+        self.steps.append(Upsample(self.source(source, node), self.names[node.name]))
 
     def concatenation(self, node: fx.Node) -> None:
         sources, axis = _arguments(node, 2, (0,))
         if axis != 1:
             raise _unknown(node, f"a concatenation along axis {axis} is not one of channels")
         self.names[node.name] = self.number("concat")
-        self.steps.append(Concat(tuple(self.source(source) for source in sources), self.names[node.name]))
+        self.steps.append(Concat(tuple(self.source(source, node) for source in sources), self.names[node.name]))
 
     def scaling(self, node: fx.Node) -> None:
         source, factor = node.args
-        if str(source) != str(self.pixels) or not isinstance(factor, float | int):
-            raise _unknown(node, f"{_kind(node)} is only known of the pixels, by a number")
-        self.scale *= 1 / factor if _kind(node) == "div" else factor
+        scale = self.scales.get(str(source))
+        if scale is None or node.kwargs or not isinstance(factor, float | int):
+            raise _unknown(node, f"{_kind(node)} is only known of the pixels, by a number, without rounding")
+        self.scales[node.name] = scale / factor if _kind(node) == "div" else scale * factor
         self.names[node.name] = INPUT
 
     def nothing(self, node: fx.Node) -> None:
-        self.names[node.name] = self.source(node.args[0])
+        source = str(node.args[0])
+        self.names[node.name] = self.names[source]
+        if source in self.scales:
+            self.scales[node.name] = self.scales[source]
 
 
 def _kind(node: fx.Node) -> str:

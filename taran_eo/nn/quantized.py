@@ -184,7 +184,7 @@ class ActivationQuantizer(nn.Module):
         Raises:
             LoweringError: Nothing above zero was observed, or something that is no number.
         """
-        values, self.observed = torch.cat(self.observed or [torch.zeros(1)]), None
+        values = torch.cat(self.observed or [torch.zeros(1)])
         if self.scale is None or isinstance(self.format, BlockFormat):
             return
         if not 0 < self.largest < float("inf"):
@@ -224,6 +224,11 @@ class QuantizedConv(nn.Module):
         if isinstance(fmt, BlockFormat):
             self.scale = None
             return
+        if fmt.lowest == 0 and (smallest := step.weight.amin().item()) < 0:
+            raise LoweringError(
+                f"{self.name} has weights down to {smallest:g}, and {fmt} holds none below zero",
+                remedy="Take a signed format for weights; unsigned ones are for activations",
+            )
         outputs = len(step.weight)
         shared = step.target == OUTPUT or not how.per_channel
         rows = step.weight.reshape(1 if shared else outputs, -1)
@@ -355,7 +360,7 @@ def quantize(network: nn.Module, how: Quantization, bands: int = 3) -> Quantized
     """Make a quantized network of a float one, not yet calibrated.
 
     Args:
-        network: Trained, in evaluation mode; left as it is.
+        network: Trained, in evaluation mode, on the CPU; left as it is.
         how: Formats and scales.
         bands: Input bands.
 
@@ -374,7 +379,7 @@ def calibrate(network: QuantizedNetwork, batches: Iterable[Tensor]) -> None:
     """Set the scale of every activation from pixels that pass through the float activations.
 
     Args:
-        network: From `quantize`.
+        network: From `quantize`, on the CPU.
         batches: Pixels ``float32[n, bands, rows, cols]``.
 
     Raises:
@@ -383,8 +388,12 @@ def calibrate(network: QuantizedNetwork, batches: Iterable[Tensor]) -> None:
     quantizers = [cast(ActivationQuantizer, each) for each in network.quantizers]
     for quantizer in quantizers:
         quantizer.observed, quantizer.largest = [], 0.0
-    with torch.no_grad():
-        for pixels in batches:
-            network(pixels)
-    for quantizer in quantizers:
-        quantizer.calibrate()
+    try:
+        with torch.no_grad():
+            for pixels in batches:
+                network(pixels)
+        for quantizer in quantizers:
+            quantizer.calibrate()
+    finally:  # nobody goes on observing after a failure
+        for quantizer in quantizers:
+            quantizer.observed = None

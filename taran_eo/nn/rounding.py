@@ -191,6 +191,15 @@ def _shaped(flat: Tensor, like: Tensor) -> Tensor:
     return flat.view(like.shape)
 
 
+def _known(values: Tensor) -> Tensor:
+    if values.dtype not in (torch.float32, torch.bfloat16):
+        raise FormatError(
+            f"Values of {values.dtype} would be rounded twice, to float32 before the format",
+            remedy="Give float32 or bfloat16, or take taran_eo.formats, which rounds binary64",
+        )
+    return values
+
+
 def round_to(values: Tensor, fmt: Format, exponent: int = 0) -> Tensor:
     """Round float32 values to a format scaled by a power of two, exactly, ties to even.
 
@@ -205,9 +214,10 @@ def round_to(values: Tensor, fmt: Format, exponent: int = 0) -> Tensor:
         ``float32[...]`` of the same memory layout.
 
     Raises:
-        FormatError: A minifloat without mantissa bits or without subnormals, or a scale beyond float32.
+        FormatError: A minifloat without mantissa bits or without subnormals, a scale beyond float32, or values of
+            another type.
     """
-    return _shaped(_Kernels.forward(_flat(values), _grid(fmt, exponent)), values)
+    return _shaped(_Kernels.forward(_flat(_known(values)), _grid(fmt, exponent)), values)
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -272,7 +282,7 @@ def fake_quantize(values: Tensor, fmt: Format, scale: Tensor | float = 1.0) -> T
             f"A scale of {column.min().item():g} makes no format",
             remedy="Give positive scales; a dead channel has none",
         )
-    result: Tensor = _StraightThrough.apply(values, fmt, column)  # type: ignore[no-untyped-call]
+    result: Tensor = _StraightThrough.apply(_known(values), fmt, column)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -308,7 +318,7 @@ def fake_quantize_blocks(values: Tensor, fmt: BlockFormat, axis: int) -> Tensor:
     Raises:
         FormatError: As for `round_to`, of the elements.
     """
-    result: Tensor = _StraightThroughBlocks.apply(values, fmt, axis)  # type: ignore[no-untyped-call]
+    result: Tensor = _StraightThroughBlocks.apply(_known(values), fmt, axis)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from taran_eo.config import load_toml
+from taran_eo.config import load_toml, parse
 from taran_eo.errors import ConfigError, DivergedError
 from taran_eo.imagery import LabelledImage, read_labels
 from taran_eo.provenance import Provenance
@@ -159,7 +159,8 @@ def _recipe(
         "held_out": (),
         "publication": None,
     }
-    return recipe.model_copy(update=changes)
+    # Read once more, as its rules hold for what it has become, too.
+    return parse(recipe.model_copy(update=changes).model_dump(mode="json"), Recipe, source=str(changes["name"]))
 
 
 def _place(network: str, fold: int | None, seed: int) -> str:

@@ -134,7 +134,9 @@ def _write_csv(path: Path, kind: type[Line] | type[Point], rows: Sequence[Line] 
 
 def _markdown(study: FoldStudy, answer: Answer, table: Sequence[Line]) -> str:
     """The table with IoU in percent and differences in points of it."""
-    empty = max((row.scores for row in answer.rows if row.scores is not None), key=lambda scores: scores.tiles)
+    scored = [row.scores for row in answer.rows if row.scores is not None]
+    most = max(scored, key=lambda scores: scores.tiles, default=None)
+    empty = None if most is None else most.baseline_empty.value
     lines = [
         f"# {study.question}",
         "",
@@ -145,7 +147,7 @@ def _markdown(study: FoldStudy, answer: Answer, table: Sequence[Line]) -> str:
         f"p is that of two one-sided tests that the difference is {100 * study.margin:g} points or more, either way.",
         "*Agreement* is the IoU of ship pixels with those of the control, labels aside. *Ships* is the share of ships",
         "that were found (IoU above 0.3), *large* that of those of more than 100 pixels, *alarms* what else was called",
-        f"one, per km². F2 of an answer without any ship: {_number(empty.baseline_empty.value)}. *Bits* are those of",
+        f"one, per km². F2 of an answer without any ship: {_number(empty)}. *Bits* are those of",
         "weights and, where they differ, of activations. A pixel is ship from the probability that was best in the",
         f"other folds for the float network. Fewer than {study.folds} folds: the first ones.",
         "",

@@ -191,6 +191,7 @@ def train(
         for step in range(start, schedule.steps):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, schedule) * group.get("rate", 1.0)
+            torch.manual_seed(recipe.seed + step)  # for dropout, so that a run that goes on draws what it would have
             crops = sampler.batch(step)
             pixels, truth = tensors(crops, device)
             with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16"):

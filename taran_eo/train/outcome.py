@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +94,7 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
         ConfigError: A file of the recipe is missing or does not fit, or formats that are only emulated cannot be
             published.
         LoweringError: A network that does more than the graph's operations is to be published.
+        GraphError: An accumulator of a quantized network could leave int32.
         DivergedError: The loss, its gradient, or what was trained is no longer finite.
     """
     torch.manual_seed(recipe.seed)
@@ -107,6 +108,8 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     if recipe.quantization is not None:
         goes_on = resume and (folder / CHECKPOINT).exists()
         network = _quantized(network, sampler, recipe, calibrated=goes_on)
+        if recipe.start is not None and not goes_on:
+            _graph(network, recipe.name)  # an accumulator that is too wide is told before the training
     if not resume:
         (folder / WEIGHTS).unlink(missing_ok=True)  # nobody must take the old ones for those of the new run
     kept, environments = train(network, sampler, folder, report, resume=resume, teacher=teacher)
@@ -115,11 +118,11 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
             f"{broken} of the trained network holds values that are no finite numbers",
             remedy="Lower schedule.learning_rate, or look for broken pixels in the sources",
         )
-    trained = Trained(kept, _graph(kept, recipe.name), recipe, environments)
+    trained = Trained(kept, None, recipe, environments)
     unfinished = folder / (WEIGHTS + ".part")
     unfinished.write_bytes(safetensors.numpy.save(trained.weights()))
     unfinished.replace(folder / WEIGHTS)
-    return trained
+    return replace(trained, graph=_graph(kept, recipe.name))
 
 
 def _check_publication(network: nn.Module, recipe: Recipe) -> None:

@@ -106,7 +106,13 @@ def test_channels_are_scaled_on_their_axis():
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: Scaling((0.0,)), lambda: Scaling((1.0, 2.0)), lambda: Scaling((0.3,)).exponents]
+    "make",
+    [
+        lambda: Scaling((0.0,)),
+        lambda: Scaling((1.0, 2.0)),
+        lambda: Scaling((0.3,)).exponents,
+        lambda: Scaling.covering([np.nan, 2.0], MiniFloat(2, 3), axis=0),
+    ],
 )
 def test_impossible_scales_are_refused(make):
     with pytest.raises(FormatError):

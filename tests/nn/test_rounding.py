@@ -198,6 +198,13 @@ def test_a_learned_scale_that_is_no_number_shows_and_one_beyond_float32_stays_in
     assert found[1:].tolist() == [2.0**-126, 2.0**127, 1.0, 2.0**-126]
 
 
+def test_what_would_be_rounded_twice_is_refused():
+    value = torch.tensor([1.125 + 2.0**-30], dtype=torch.float64)
+    for called in (round_to, fake_quantize):
+        with pytest.raises(FormatError, match=r"torch\.float64 would be rounded twice"):
+            called(value, parse_format("e3m2"))
+
+
 @pytest.mark.parametrize("learned", [False, True])
 def test_nothing_outlives_a_step(learned):
     values, scale = torch.ones(8, 8, requires_grad=True), torch.ones(1, requires_grad=learned)

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -323,6 +324,27 @@ def test_a_run_that_diverges_is_told_and_averaged_into_nothing(study_file, tmp_p
     for base, place in (({}, "common"), ({"common": None}, "fold_0/seed_0/reference")):
         with pytest.raises(DivergedError, match=f"{place} diverged, and others build on it"):
             run(study.model_copy(update=base), tmp_path / place.replace("/", "_"), lambda name: lambda done: None)
+
+
+def test_a_study_of_which_all_diverged_says_so(study_file, tmp_path, monkeypatch):
+    def broken(recipe, folder, report, *, resume):
+        raise DivergedError("The loss became nan", remedy="Lower the rate")
+
+    monkeypatch.setattr(part, "carry_out", broken)
+    alone = f'variant=[{{name = "alone", recipe = "{study_file.with_name("small.toml")}", start = "random"}}]'
+    changes = ["--set", "grid=[]", "--set", "pairs=[]", "--set", alone, "--set", "seeds=[0]"]
+    study_file.write_text(re.sub(r"\[(common|reference)\]\n(.+\n){2}", "", study_file.read_text()))
+    done = CliRunner().invoke(app, ["study", str(study_file), "-o", str(tmp_path / "out"), *changes])
+    assert done.exit_code == 0 and "alone: IoU diverged" in done.stdout + done.stderr
+    assert "| alone |" in (tmp_path / "out/result.md").read_text()
+
+
+def test_random_weights_are_no_teacher_in_a_study_either(study_file, tmp_path):
+    recipe = study_file.with_name("small.toml")
+    taught = f'{{name = "taught", recipe = "{recipe}", start = "random", set = ["start=a", "distillation.weight=1"]}}'
+    study = load_toml(study_file, FoldStudy, ["seeds=[0]", f"variant=[{taught}]", "grid=[]", "pairs=[]"])
+    with pytest.raises(ConfigError, match=r"seed_0/taught: .* can only learn from a `distillation\.teacher`"):
+        run(study, tmp_path / "out", lambda name: lambda done: None)
 
 
 def test_a_fold_without_ships_is_refused(study_file, tmp_path):

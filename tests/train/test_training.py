@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from taran_eo.cli import app
 from taran_eo.config import load_toml
 from taran_eo.engines import open_engine
-from taran_eo.errors import ConfigError, DivergedError, LoweringError
+from taran_eo.errors import ConfigError, DivergedError, GraphError, LoweringError
 from taran_eo.graph import tolerance
 from taran_eo.imagery import read_labels
 from taran_eo.metrics import aggregate, score_tile
@@ -329,6 +329,31 @@ def test_scales_learn_and_stay_powers_of_two(recipe_file, tmp_path, start):
     assert any("quantizers" in name for name in moved) and any("convolutions" in name for name in moved)
     scales = [tensor.scaling for tensor in after.graph.tensors.values()]
     assert all(scaling.exponents for scaling in scales)  # raises where one is no power of two
+
+
+def test_what_a_dropout_drops_is_the_same_when_a_run_goes_on(recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
+    recipe = load_toml(
+        recipe_file, Recipe, ["network.architecture=fpn", "network.encoder=resnet18", "schedule.steps=3"]
+    )
+    whole = carry_out(recipe, tmp_path / "whole", lambda done: None, resume=True)
+
+    def kill(done):
+        if done.step == 3:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        carry_out(recipe, tmp_path / "torn", kill, resume=True)
+    torn = carry_out(recipe, tmp_path / "torn", lambda done: None, resume=True)
+    assert all(np.array_equal(value, torn.weights()[name]) for name, value in whole.weights().items())
+
+
+def test_an_accumulator_that_is_too_wide_is_told_before_the_training(recipe_file, tmp_path, monkeypatch):
+    carried(recipe_file, tmp_path / "float", "schedule.steps=1")
+    monkeypatch.setattr(outcome, "train", None)
+    wide = ("quantization.weights=int14", "quantization.activations=uint16", "quantization.calibration=1")
+    with pytest.raises((GraphError, LoweringError), match="beyond int32"):
+        carried(recipe_file, tmp_path / "wide", f"start={tmp_path / 'float' / 'weights.safetensors'}", *wide)
 
 
 def test_a_network_of_others_is_trained_and_scored_and_lowered_where_it_can(recipe_file, tmp_path):
