@@ -193,6 +193,9 @@ class FoldStudy(Settings):
 
     @property
     def judges(self) -> dict[str, str]:
-        """The float network that each quantized one should say the same as: its control, if it has one."""
-        quantized = {variant.name for variant in self.variants if variant.formats is not None}
+        """The float network that each quantized one should say the same as: its control, if it has one.
+
+        One that begins with random weights learns a network of its own, and is not judged.
+        """
+        quantized = {each.name for each in self.variants if each.formats is not None and each.start != RANDOM}
         return {name: control for name, control in self.controls.items() if name in quantized and control is not None}

@@ -149,7 +149,7 @@ def _markdown(study: FoldStudy, answer: Answer, table: Sequence[Line]) -> str:
         "that were found (IoU above 0.3), *large* that of those of more than 100 pixels, *alarms* what else was called",
         f"one, per km². F2 of an answer without any ship: {_number(empty)}. *Bits* are those of",
         "weights and, where they differ, of activations. A pixel is ship from the probability that was best in the",
-        f"other folds for the float network. Fewer than {study.folds} folds: the first ones.",
+        f"other folds; where a float network was quantized, the best for that. Fewer than {study.folds} folds: the first ones.",
         "",
         "| network | bits | folds x seeds | IoU | less control | p | agreement | Dice | F2 | ships | large | alarms | "
         "control |",
