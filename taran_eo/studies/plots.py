@@ -49,11 +49,13 @@ def plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
 
     whole = [row for row in table if row.folds == study.folds]
     titles = {"ptq": "calibrated only (PTQ)", "qat": "trained (QAT)"}
-    columns = {title: [row for row in whole if row.setting in (of, f"{of}, blocks")] for of, title in titles.items()}
-    if not any(columns.values()):
+    each = {title: [row for row in whole if row.setting in (of, f"{of}, blocks")] for of, title in titles.items()}
+    columns = {title: rows for title, rows in each.items() if rows}
+    if not columns:
         return
     with plt.rc_context({"axes.ymargin": 0.12}):  # room for the names
-        figure, axes = plt.subplots(2, 2, figsize=(11, 8), sharex=True, sharey="row")
+        size = {"figsize": (5.5 * len(columns), 8), "squeeze": False}
+        figure, axes = plt.subplots(2, len(columns), **size, sharex=True, sharey="row")
     for (above, below), (title, rows) in zip(axes.T, columns.items(), strict=True):
         below.set_yscale("log")
         below.axhline(1, color="0.5", lw=0.8)  # a scale also where all agree
@@ -68,8 +70,8 @@ def plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
         below.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         below.yaxis.set_major_formatter("{x:g}")
         below.yaxis.set_minor_formatter(NullFormatter())
-    told = axes[0, 1].get_legend_handles_labels()
-    axes[1, 1].legend(
+    told = axes[0, -1].get_legend_handles_labels()
+    axes[1, -1].legend(
         *told, loc="lower left", fontsize=7, title="joined: best agreement of each width", title_fontsize=7
     )
     axes[0, 0].set_ylabel("difference in IoU from float32, points")

@@ -149,7 +149,8 @@ def _markdown(study: FoldStudy, answer: Answer, table: Sequence[Line]) -> str:
         "that were found (IoU above 0.3), *large* that of those of more than 100 pixels, *alarms* what else was called",
         f"one, per km². F2 of an answer without any ship: {_number(empty)}. *Bits* are those of",
         "weights and, where they differ, of activations. A pixel is ship from the probability that was best in the",
-        f"other folds; where a float network was quantized, the best for that. Fewer than {study.folds} folds: the first ones.",
+        "other folds; where a float network was quantized, the best for that. Fewer than "
+        f"{study.folds} folds: the first ones.",
         "",
         "| network | bits | folds x seeds | IoU | less control | p | agreement | Dice | F2 | ships | large | alarms | "
         "control |",
@@ -216,13 +217,17 @@ def _percent(value: float | None, low: float | None, high: float | None, sign: s
 
 
 def _curve(tiles: Sequence[Scored], shore: frozenset[str]) -> Iterator[Point]:
-    """Found large ships against false alarms: of the reference, and of the first variant that was run in all folds."""
+    """Found large ships against false alarms: of the reference, and of the first variant that was run in all folds.
+
+    Near shore and open sea are told apart where it is known which tiles are near a shore.
+    """
     folds: dict[str, set[int]] = {}
     for tile in tiles:
         folds.setdefault(tile.network, set()).add(tile.fold)
     most = max(map(len, folds.values()), default=0)
     for network in [name for name, seen in folds.items() if name != COMMON and len(seen) == most][:2]:
-        for place, wanted in (("all", None), ("near shore", True), ("open sea", False)):
+        apart = (("near shore", True), ("open sea", False)) if shore else ()
+        for place, wanted in (("all", None), *apart):
             chosen = [
                 tile
                 for tile in tiles
