@@ -83,7 +83,13 @@ def test_killed_at_any_moment_and_resumed(tmp_path, imagery, taran_eo, jobs, kil
 def test_a_run_that_is_stopped_leaves_nothing_half_written(tmp_path, imagery, taran_eo, stop):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "taran_eo.cli", "run", imagery, "-o", out, "--tile", "48"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(stop, signal.SIG_DFL),  # which a script's background job ignores
+    )
     while process.poll() is None and not (out.is_dir() and [*out.glob(".partial-*/*")]):
         time.sleep(0.002)
     os.kill(process.pid, stop)
