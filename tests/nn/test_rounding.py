@@ -56,6 +56,7 @@ def test_rounding_is_monotone(points):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # what the compiler imports
 @pytest.mark.parametrize("name", [entry.name for entry in CATALOGUE if entry.format.bits <= 8 and entry.name != "e3m0"])
 def test_all_inputs_of_float32_in_every_bit_eager_and_compiled(name):
     fmt = parse_format(name)
