@@ -18,7 +18,7 @@ SOURCES := $(shell find taran_eo models -type f -not -name '*.pyc')
 help:
 	@echo 'make demo     install the base into .venv-demo, make sample scenes, find the ships in them'
 	@echo 'make test     install everything into .venv, run the tests'
-	@echo 'make slow     the tests over all inputs of float32, about an hour'
+	@echo 'make slow     the tests over all inputs of float32, about twenty minutes'
 	@echo 'make lint     ruff and mypy'
 	@echo 'make bench    measure against peers'
 	@echo 'make install  install everything for development into .venv'
