@@ -27,7 +27,7 @@ help:
 install: .venv/installed
 
 # torch by itself and first: left to the solver, its dependents replace it by the newest build.
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml constraints.txt $(wildcard taran_eo/c_runtime/*.[ch] taran_eo/c_runtime/*.inc)
 	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install $(PIP_OPTIONS) -c constraints.txt torch

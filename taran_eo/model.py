@@ -298,7 +298,7 @@ def replay(model: Model, engine: Runs) -> list[Finding]:
 def _default() -> Path:
     """The model inside the installed package, else that of the checkout."""
     package = Path(__file__).resolve().parent
-    inside, beside = package / "default_model", package.parent / "models" / DEFAULT_NAME
+    inside, beside = (folder / "models" / DEFAULT_NAME for folder in (package, package.parent))
     return inside if inside.is_dir() else beside
 
 

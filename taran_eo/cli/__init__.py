@@ -5,6 +5,7 @@ import what they need when they run, so that ``taran-eo --help`` answers at once
 """
 
 import sys
+import warnings
 
 import typer
 
@@ -45,6 +46,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; errors of ours become a message and an exit code, not a traceback."""
+    warnings.formatwarning = lambda message, *_, **__: f"taran-eo: {message}\n"
     try:
         app()
     except (ConfigError, MissingExtraError) as error:

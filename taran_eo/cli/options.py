@@ -22,7 +22,7 @@ ModelFolder = Annotated[
     typer.Option(exists=True, file_okay=False, help="Model folder; the one that comes with taran_eo if left out."),
 ]
 EngineChoice = Annotated[
-    Literal["auto", "reference", "onnxruntime"],
+    Literal["auto", "native", "onnxruntime", "reference"],
     typer.Option(help="What computes; integer models give the same results, bit for bit."),
 ]
 Bands = Annotated[str | None, typer.Option(help="Bands for red, green, blue, e.g. 3,2,1.")]

@@ -4,34 +4,84 @@ Each runs a `Graph` on a tile and gives the logits of the reference interpreter,
 float32 in it within `taran_eo.graph.tolerance`.
 """
 
+import warnings
+from functools import cache
 from typing import Literal, assert_never
 
+from taran_eo.c_runtime import to_program
+from taran_eo.engines import native
 from taran_eo.engines.engine import Engine
+from taran_eo.engines.native import NativeEngine
 from taran_eo.engines.onnxruntime import OnnxRuntimeEngine
 from taran_eo.engines.reference import ReferenceEngine
+from taran_eo.errors import GraphError
 from taran_eo.graph import Graph
 
-EngineName = Literal["auto", "reference", "onnxruntime"]
+OneEngine = Literal["reference", "onnxruntime", "native"]
+EngineName = Literal["auto"] | OneEngine
 
-ENGINES: tuple[EngineName, ...] = ("reference", "onnxruntime")
-"""Every engine that is here, the slow truth first."""
+
+def engines_for(graph: Graph) -> tuple[OneEngine, ...]:
+    """The engines that are here and can run a graph, the slow truth first and the fastest last."""
+    return ("reference", "onnxruntime", *(("native",) if native.is_built() and _native_runs(graph) else ()))
+
+
+def fastest_engine(graph: Graph) -> OneEngine:
+    """The fastest engine that is here and can run a graph; warns once where the C kernels could, and are missing."""
+    if not native.is_built() and _native_runs(graph):
+        _tell_missing()
+    return engines_for(graph)[-1]
 
 
 def open_engine(name: EngineName, graph: Graph, *, threads: int) -> Engine:
     """Make an engine ready for a graph.
 
     Args:
-        name: Which one; ``auto`` is the fastest that is here.
+        name: Which one; ``auto`` is `fastest_engine`.
         graph: The program.
         threads: Threads that one tile may use.
+
+    Raises:
+        GraphError: The engine lacks an operation or a width.
+        MissingExtraError: The engine is not here.
+        ConfigError: No threads.
     """
-    match name:
+    chosen: OneEngine = fastest_engine(graph) if name == "auto" else name
+    match chosen:
         case "reference":
             return ReferenceEngine(graph)
-        case "onnxruntime" | "auto":
+        case "onnxruntime":
             return OnnxRuntimeEngine(graph, threads)
+        case "native":
+            return NativeEngine(graph, threads)
         case _:
-            assert_never(name)
+            assert_never(chosen)
 
 
-__all__ = ["ENGINES", "Engine", "EngineName", "OnnxRuntimeEngine", "ReferenceEngine", "open_engine"]
+def _native_runs(graph: Graph) -> bool:
+    try:
+        to_program(graph)
+    except GraphError:
+        return False
+    return True
+
+
+@cache
+def _tell_missing() -> None:
+    warnings.warn(
+        "The C kernels were not built when taran_eo was installed, so ONNX Runtime computes, several times slower; "
+        "install a C compiler and then taran_eo again",
+        stacklevel=4,
+    )
+
+
+__all__ = [
+    "Engine",
+    "EngineName",
+    "NativeEngine",
+    "OnnxRuntimeEngine",
+    "ReferenceEngine",
+    "engines_for",
+    "fastest_engine",
+    "open_engine",
+]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from taran_eo.engines import EngineName
+from taran_eo.engines import EngineName, fastest_engine
 from taran_eo.errors import ConfigError, ImageryError, OutputError
 from taran_eo.imagery.scene import find_scenes
 from taran_eo.journal import Finished, Journal, Skipped
@@ -149,7 +149,9 @@ def run(
             tasks = [task for task in tasks if task.name not in kept]
         resumed = len(done)
         tell = _Teller(progress, len(tasks) + resumed, resumed)
-        crew = Crew(folder, model, engine, max(1, cores() // jobs), options, on_error)
+        # Chosen here, so that what is missing is told once and not by every process.
+        chosen = fastest_engine(model.graph) if engine == "auto" else engine
+        crew = Crew(folder, model, chosen, max(1, cores() // jobs), options, on_error)
         for result in in_turn(crew, tasks, tell.tiles) if jobs == 1 else in_parallel(crew, tasks, jobs):
             peaks[result.process] = result.peak_rss_kib
             warnings += result.warnings

@@ -31,7 +31,7 @@ ROUTES = [
 def test_random_networks(weights, activations, powers):
     rng = np.random.default_rng(11)
     graph = random_unet(rng, weights=weights, activations=activations, width=12, depth=2, powers_of_two=powers)
-    engine = open_engine("auto", graph, threads=1)
+    engine = open_engine("onnxruntime", graph, threads=1)
     for shape in ((3, 4, 4), (3, 40, 24)):
         pixels = rng.integers(0, 256, shape, dtype=np.uint8)
         assert np.array_equal(engine.run(pixels), run(graph, pixels))
@@ -97,7 +97,7 @@ def test_any_network(seed, route):
 
 
 def test_a_tile_that_does_not_fit_is_refused():
-    engine = open_engine("auto", random_unet(np.random.default_rng(0)), threads=1)
+    engine = open_engine("onnxruntime", random_unet(np.random.default_rng(0)), threads=1)
     with pytest.raises(GraphError):
         engine.run(np.zeros((3, 5, 4), np.uint8))
 

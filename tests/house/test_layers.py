@@ -14,6 +14,7 @@ LAYERS = (
 )
 SIBLINGS = {
     ("model", "graph"),
+    ("c_runtime", "graph"),
     ("metrics", "ships"),
     ("train", "nn"),
     ("engines", "export"),

@@ -1,0 +1,424 @@
+/* The portable part: where rows lie, in which order they are made, and kernels in plain integers. */
+#include "taran.h"
+
+static int64_t aligned(int64_t bytes)
+{
+    return (bytes + TARAN_ALIGNMENT - 1) / TARAN_ALIGNMENT * TARAN_ALIGNMENT;
+}
+
+static int32_t least(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+static int32_t most(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
+static int32_t half(int32_t a) /* rounded down, negative numbers too */
+{
+    return a >= 0 ? a / 2 : -((1 - a) / 2);
+}
+
+static int32_t pixel_bytes(const taran_tensor *tensor)
+{
+    return tensor->channels * tensor->lane;
+}
+
+static void fill(uint8_t *bytes, int64_t count, int32_t value)
+{
+    for (int64_t i = 0; i < count; i++)
+        bytes[i] = (uint8_t)value;
+}
+
+/* ---- which rows are needed, and when ---- */
+
+/* Visit each tensor that an operation reads; for its output rows [from, to) it reads rows [*first, *end) of it. */
+static int32_t reads(const taran_program *program, const taran_op *op, int32_t index, int32_t from, int32_t to,
+                     int32_t *first, int32_t *end)
+{
+    const taran_segment *segment;
+    switch (op->kind) {
+    case TARAN_CONV:
+        segment = &program->segment[op->first[0] + index];
+        *first = (segment->folded ? half(from) : from) + segment->row;
+        *end = (segment->folded ? half(to - 1) : to - 1) + segment->row + 1;
+        return segment->tensor;
+    case TARAN_POOL:
+        *first = 2 * from;
+        *end = 2 * to;
+        return op->source;
+    case TARAN_UPSAMPLE:
+        *first = half(from);
+        *end = half(to - 1) + 1;
+        return op->source;
+    default:
+        return -1;
+    }
+}
+
+static int32_t segments_of(const taran_op *op)
+{
+    int32_t all = 0;
+    if (op->kind != TARAN_CONV)
+        return op->kind == TARAN_LOAD ? 0 : 1;
+    for (int32_t phase = 0; phase < op->phases; phase++)
+        all += op->count[phase];
+    return all;
+}
+
+/* How many rows of every tensor are needed before the output has `rows`. */
+static void need(const taran_program *program, taran_ring *rings, int32_t rows)
+{
+    for (int32_t t = 0; t < program->tensors; t++)
+        rings[t].needed = rings[t].done;
+    for (int32_t o = program->ops - 1; o >= 0; o--) {
+        const taran_op *op = &program->op[o];
+        int32_t to = op->target < 0 ? rows : rings[op->target].needed;
+        for (int32_t i = 0; i < segments_of(op); i++) {
+            int32_t first, end = 0, tensor = reads(program, op, i, 0, to, &first, &end);
+            if (to > 0)
+                rings[tensor].needed = least(most(rings[tensor].needed, end), rings[tensor].height);
+        }
+    }
+}
+
+/* The first row of a tensor that operations still to come will read, when `rows` of the output are made. */
+static int32_t oldest(const taran_program *program, const taran_ring *rings, int32_t tensor, int32_t rows)
+{
+    int32_t low = INT32_MAX;
+    for (int32_t o = 0; o < program->ops; o++) {
+        const taran_op *op = &program->op[o];
+        int32_t from = op->target < 0 ? rows : rings[op->target].done;
+        for (int32_t i = 0; i < segments_of(op); i++) {
+            int32_t first, end;
+            if (reads(program, op, i, from, from + 1, &first, &end) == tensor)
+                low = least(low, most(first, 0));
+        }
+    }
+    return low;
+}
+
+/* One row more for those beyond the tile, which are all 0; and what kernels read behind it, as they make whole blocks of
+ * pixels. */
+static int64_t ring_bytes(const taran_tensor *tensor, const taran_ring *ring)
+{
+    return (ring->rows + 1) * ring->row_bytes + aligned((int64_t)TARAN_OVERREAD * pixel_bytes(tensor));
+}
+
+int64_t taran_layout(const taran_program *program, int32_t rows, int32_t cols, int32_t stripe, taran_ring *rings)
+{
+    int64_t arena = 0;
+    for (int32_t t = 0; t < program->tensors; t++) {
+        const taran_tensor *tensor = &program->tensor[t];
+        rings[t].height = rows >> tensor->level;
+        rings[t].width = cols >> tensor->level;
+        rings[t].row_bytes = aligned((int64_t)(rings[t].width + 2 * tensor->margin) * pixel_bytes(tensor));
+        rings[t].done = 0;
+        rings[t].rows = 0;
+    }
+    for (int32_t made = 0; made < rows >> program->level; made += stripe) {
+        need(program, rings, least(made + stripe, rows >> program->level));
+        for (int32_t o = 0; o < program->ops; o++) {
+            int32_t target = program->op[o].target;
+            if (target < 0)
+                continue;
+            if (rings[target].needed > rings[target].done)
+                rings[target].rows = most(rings[target].rows,
+                                          rings[target].needed - oldest(program, rings, target, made));
+            rings[target].done = rings[target].needed;
+        }
+    }
+    for (int32_t t = 0; t < program->tensors; t++) {
+        rings[t].offset = arena;
+        arena += ring_bytes(&program->tensor[t], &rings[t]);
+    }
+    return arena;
+}
+
+static uint8_t *row_at(const taran_program *program, const taran_ring *rings, uint8_t *arena, int32_t tensor,
+                       int32_t row)
+{
+    const taran_ring *ring = &rings[tensor];
+    int32_t place = row >= 0 && row < ring->height ? row % ring->rows : ring->rows;
+    return arena + ring->offset + place * ring->row_bytes +
+           (int64_t)program->tensor[tensor].margin * pixel_bytes(&program->tensor[tensor]);
+}
+
+void taran_prepare(const taran_program *program, const taran_ring *rings, uint8_t *arena)
+{
+    for (int32_t t = 0; t < program->tensors; t++)
+        fill(arena + rings[t].offset, ring_bytes(&program->tensor[t], &rings[t]), program->tensor[t].zero);
+}
+
+/* ---- a stripe of one operation, in units that do not touch one another's rows ---- */
+
+typedef struct {
+    const taran_program *program;
+    const taran_ring *rings;
+    uint8_t *arena;
+    const taran_kernels *kernels;
+    const taran_tile *tile;
+    const taran_op *op;
+    int32_t height, width; /* of its target */
+    int32_t first;         /* row */
+    int32_t pieces;        /* of a row */
+} taran_work;
+
+static void load(const taran_work *work, int32_t row)
+{
+    const taran_tensor *tensor = &work->program->tensor[work->op->target];
+    const taran_ring *ring = &work->rings[work->op->target];
+    const taran_tile *tile = work->tile;
+    uint8_t *target = row_at(work->program, work->rings, work->arena, work->op->target, row);
+    for (int32_t band = 0; band < tile->bands; band++) {
+        const uint8_t *pixels = tile->pixels + band * tile->band + row * tile->row;
+        if (tensor->lane == 1)
+            for (int32_t col = 0; col < ring->width; col++)
+                target[(int64_t)col * tensor->channels + band] = pixels[col * tile->col];
+        else
+            for (int32_t col = 0; col < ring->width; col++)
+                ((int16_t *)target)[(int64_t)col * tensor->channels + band] = pixels[col * tile->col];
+    }
+}
+
+static void upsample(const taran_work *work, int32_t row)
+{
+    int32_t bytes = pixel_bytes(&work->program->tensor[work->op->source]);
+    const uint8_t *source = row_at(work->program, work->rings, work->arena, work->op->source, row / 2);
+    uint8_t *target = row_at(work->program, work->rings, work->arena, work->op->target, row);
+    for (int32_t col = 0; col < work->rings[work->op->target].width; col++)
+        for (int32_t i = 0; i < bytes; i++)
+            target[(int64_t)col * bytes + i] = source[(int64_t)(col / 2) * bytes + i];
+}
+
+static void pool(const taran_work *work, int32_t row)
+{
+    const taran_tensor *tensor = &work->program->tensor[work->op->source];
+    work->kernels->largest(row_at(work->program, work->rings, work->arena, work->op->source, 2 * row),
+                           row_at(work->program, work->rings, work->arena, work->op->source, 2 * row + 1),
+                           row_at(work->program, work->rings, work->arena, work->op->target, row),
+                           work->rings[work->op->target].width, tensor->channels, tensor->lane);
+}
+
+/* The piece of a row that a unit does: columns [*first, *end), whole pairs of them. */
+static void piece(int32_t width, int32_t pieces, int32_t number, int32_t *first, int32_t *end)
+{
+    int32_t size = ((width + pieces - 1) / pieces + 1) / 2 * 2;
+    *first = least(number * size, width);
+    *end = least(*first + size, width);
+}
+
+static void convolve(const taran_work *work, int32_t row, int32_t number)
+{
+    const taran_program *program = work->program;
+    const taran_op *op = work->op;
+    int32_t across = op->phases == 4 ? 2 : 1; /* phases of a row */
+    int32_t begin, end;
+    taran_row job;
+    piece(work->width, work->pieces, number, &begin, &end);
+    job.op = op;
+    for (int32_t side = 0; side < across; side++) {
+        int32_t phase = across == 2 ? row % 2 * 2 + side : 0;
+        int32_t col = begin + side;
+        job.outputs = (end - begin - side + across - 1) / across;
+        if (job.outputs <= 0)
+            continue;
+        job.segments = op->count[phase];
+        for (int32_t s = 0; s < op->count[phase]; s++) {
+            const taran_segment *segment = &program->segment[op->first[phase] + s];
+            int32_t bytes = pixel_bytes(&program->tensor[segment->tensor]);
+            int32_t at = (segment->folded ? col / 2 : col) + segment->col;
+            job.reads[s].pixels = row_at(program, work->rings, work->arena, segment->tensor,
+                                         (segment->folded ? row / 2 : row) + segment->row) + (int64_t)at * bytes;
+            job.reads[s].weights = op->weights + segment->weights;
+            job.reads[s].step = (int64_t)bytes * (segment->folded ? 1 : across);
+            job.reads[s].groups = segment->groups;
+        }
+        if (op->target < 0) {
+            job.target = NULL;
+            job.logits = work->tile->logits + (int64_t)row * work->width + col;
+            job.plane = (int64_t)work->height * work->width;
+            job.step = across;
+            job.zero = job.lane = 0;
+        } else {
+            const taran_tensor *tensor = &program->tensor[op->target];
+            job.logits = NULL;
+            job.plane = 0;
+            job.target = row_at(program, work->rings, work->arena, op->target, row) +
+                         (int64_t)col * pixel_bytes(tensor);
+            job.step = (int64_t)across * pixel_bytes(tensor);
+            job.zero = tensor->zero;
+            job.lane = tensor->lane;
+        }
+        work->kernels->convolve(&job);
+    }
+}
+
+static void unit(void *context, int32_t number)
+{
+    const taran_work *work = (const taran_work *)context;
+    int32_t row = work->first + number / work->pieces;
+    switch (work->op->kind) {
+    case TARAN_LOAD:
+        load(work, row);
+        break;
+    case TARAN_POOL:
+        pool(work, row);
+        break;
+    case TARAN_UPSAMPLE:
+        upsample(work, row);
+        break;
+    default:
+        convolve(work, row, number % work->pieces);
+    }
+}
+
+static void stripe_of(taran_work *work, int32_t rows, const taran_workers *workers)
+{
+    int32_t threads = workers == NULL ? 1 : workers->threads;
+    work->pieces = 1;
+    if (work->op->kind == TARAN_CONV)
+        /* Few rows are cut, so that no thread waits long for the last; not below 96 pixels. */
+        while (threads > 1 && rows * work->pieces < 4 * threads && work->width / (2 * work->pieces) >= 96)
+            work->pieces *= 2;
+    if (threads > 1) {
+        workers->run(workers->self, rows * work->pieces, unit, work);
+        return;
+    }
+    for (int32_t number = 0; number < rows * work->pieces; number++)
+        unit(work, number);
+}
+
+void taran_run(const taran_program *program, taran_ring *rings, uint8_t *arena, int32_t stripe,
+               const taran_kernels *kernels, const taran_workers *workers, const taran_tile *tile)
+{
+    const taran_ring *input = &rings[program->op[0].target];
+    int32_t height = input->height >> program->level, width = input->width >> program->level;
+    taran_work work = {program, rings, arena, kernels, tile, NULL, 0, 0, 0, 1};
+    for (int32_t t = 0; t < program->tensors; t++)
+        rings[t].done = 0;
+    for (int32_t made = 0; made < height; made += stripe) {
+        int32_t rows = least(made + stripe, height);
+        need(program, rings, rows);
+        for (int32_t o = 0; o < program->ops; o++) {
+            taran_ring *target = program->op[o].target < 0 ? NULL : &rings[program->op[o].target];
+            int32_t end = target == NULL ? rows : target->needed;
+            work.op = &program->op[o];
+            work.first = target == NULL ? made : target->done;
+            work.height = target == NULL ? height : target->height;
+            work.width = target == NULL ? width : target->width;
+            if (end > work.first)
+                stripe_of(&work, end - work.first, workers);
+            if (target != NULL)
+                target->done = end;
+        }
+    }
+}
+
+/* ---- in plain integers ---- */
+
+/* To nearest even; places below 63. No negative number is shifted: what that does is the compiler's choice. */
+static uint64_t shift_to_even(uint64_t magnitude, int32_t places)
+{
+    uint64_t whole = magnitude >> places, rest = magnitude - (whole << places), unit = (uint64_t)1 << places;
+    return whole + (2 * rest > unit || (2 * rest == unit && (whole & 1)));
+}
+
+void taran_requantize(const taran_op *op, int32_t first, int32_t count, int32_t *accumulators)
+{
+    for (int32_t i = 0; i < count; i++) {
+        int64_t product = (int64_t)accumulators[i] * op->multipliers[first + i];
+        uint64_t magnitude = product < 0 ? (uint64_t)-product : (uint64_t)product;
+        int32_t shift = op->shifts[first + i], coarser = 0;
+        uint64_t rounded;
+        if (op->mantissa >= 0)
+            while (magnitude >> shift >> coarser >> (op->mantissa + 1))
+                coarser++;
+        rounded = shift_to_even(magnitude, shift + coarser) << coarser;
+        /* Saturate before the sign, so that nothing overflows. */
+        if (product < 0)
+            accumulators[i] = rounded > (uint64_t)-(int64_t)op->low ? op->low : -(int32_t)rounded;
+        else
+            accumulators[i] = rounded > (uint64_t)op->high ? op->high : (int32_t)rounded;
+    }
+}
+
+static void convolve_portable(const taran_row *row)
+{
+    const taran_op *op = row->op;
+    for (int32_t first = 0; first < op->padded; first += TARAN_OUTPUTS) {
+        for (int32_t pixel = 0; pixel < row->outputs; pixel++) {
+            /* Unsigned, as a sum may pass int32 on its way and come back. */
+            uint32_t sums[TARAN_OUTPUTS];
+            int32_t numbers[TARAN_OUTPUTS];
+            for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
+                sums[i] = (uint32_t)op->bias[first + i];
+            for (int32_t s = 0; s < row->segments; s++) {
+                const uint8_t *pixels = row->reads[s].pixels + pixel * row->reads[s].step;
+                const int8_t *weights = row->reads[s].weights + (int64_t)first * 4;
+                for (int32_t group = 0; group < row->reads[s].groups; group++) {
+                    if (op->lane == 1)
+                        for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
+                            for (int32_t k = 0; k < 4; k++)
+                                sums[i] += (uint32_t)(pixels[k] * weights[4 * i + k]);
+                    else
+                        for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
+                            for (int32_t k = 0; k < 2; k++)
+                                sums[i] += (uint32_t)(((const int16_t *)pixels)[k] *
+                                                      ((const int16_t *)weights)[2 * i + k]);
+                    pixels += 4;
+                    weights += (int64_t)op->padded * 4;
+                }
+            }
+            for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
+                numbers[i] = sums[i] > INT32_MAX ? -(int32_t)(~sums[i]) - 1 : (int32_t)sums[i];
+            if (row->logits != NULL) {
+                for (int32_t i = 0; i < TARAN_OUTPUTS && first + i < op->channels; i++)
+                    row->logits[(first + i) * row->plane + pixel * row->step] = numbers[i];
+                continue;
+            }
+            taran_requantize(op, first, TARAN_OUTPUTS, numbers);
+            for (int32_t i = 0; i < TARAN_OUTPUTS; i++) {
+                uint8_t *target = row->target + pixel * row->step;
+                if (row->lane == 1)
+                    target[first + i] = (uint8_t)(numbers[i] + row->zero);
+                else
+                    ((int16_t *)target)[first + i] = (int16_t)numbers[i];
+            }
+        }
+    }
+}
+
+static void largest_portable(const uint8_t *upper, const uint8_t *lower, uint8_t *target, int32_t outputs,
+                             int32_t numbers, int32_t lane)
+{
+    for (int32_t pixel = 0; pixel < outputs; pixel++)
+        for (int32_t i = 0; i < numbers; i++) {
+            int64_t left = (int64_t)2 * pixel * numbers + i, right = left + numbers;
+            if (lane == 1) {
+                target[(int64_t)pixel * numbers + i] =
+                    (uint8_t)most(most(upper[left], upper[right]), most(lower[left], lower[right]));
+            } else {
+                const int16_t *above = (const int16_t *)upper, *below = (const int16_t *)lower;
+                ((int16_t *)target)[(int64_t)pixel * numbers + i] =
+                    (int16_t)most(most(above[left], above[right]), most(below[left], below[right]));
+            }
+        }
+}
+
+static int64_t peak_portable(int64_t rounds)
+{
+    volatile uint32_t kept;
+    uint32_t sums[TARAN_OUTPUTS] = {0};
+    for (int64_t round = 0; round < rounds; round++)
+        for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
+            sums[i] += (uint32_t)(round & 255) * (uint32_t)(round >> 3 & 127);
+    for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
+        kept = sums[i];
+    (void)kept;
+    return rounds * TARAN_OUTPUTS;
+}
+
+const taran_kernels taran_portable = {"portable", convolve_portable, largest_portable, peak_portable};
