@@ -162,25 +162,32 @@ typedef struct {
     const taran_tile *tile;
     const taran_op *op;
     int32_t height, width; /* of its target */
-    int32_t first;         /* row */
-    int32_t pieces;        /* of a row */
+    int32_t first, rows;   /* of the stripe */
 } taran_work;
 
 static void load(const taran_work *work, int32_t row)
 {
     const taran_tensor *tensor = &work->program->tensor[work->op->target];
-    const taran_ring *ring = &work->rings[work->op->target];
-    const taran_tile *tile = work->tile;
-    uint8_t *target = row_at(work->program, work->rings, work->arena, work->op->target, row);
-    for (int32_t band = 0; band < tile->bands; band++) {
-        const uint8_t *pixels = tile->pixels + band * tile->band + row * tile->row;
-        if (tensor->lane == 1)
-            for (int32_t col = 0; col < ring->width; col++)
-                target[(int64_t)col * tensor->channels + band] = pixels[col * tile->col];
-        else
-            for (int32_t col = 0; col < ring->width; col++)
-                ((int16_t *)target)[(int64_t)col * tensor->channels + band] = pixels[col * tile->col];
-    }
+    /* Not read again for each pixel, as they would be: bytes that are written could be they. */
+    const int64_t band = work->tile->band, col = work->tile->col;
+    const int32_t bands = work->tile->bands, width = work->width, channels = tensor->channels;
+    const uint8_t *pixels = work->tile->pixels + row * work->tile->row;
+    uint8_t *bytes = row_at(work->program, work->rings, work->arena, work->op->target, row);
+    int16_t *words = (int16_t *)bytes;
+    if (tensor->lane == 1 && bands == 3)
+        for (int32_t i = 0; i < width; i++, pixels += col, bytes += channels) {
+            bytes[0] = pixels[0];
+            bytes[1] = pixels[band];
+            bytes[2] = pixels[2 * band];
+        }
+    else if (tensor->lane == 1)
+        for (int32_t i = 0; i < width; i++, pixels += col, bytes += channels)
+            for (int32_t k = 0; k < bands; k++)
+                bytes[k] = pixels[k * band];
+    else
+        for (int32_t i = 0; i < width; i++, pixels += col, words += channels)
+            for (int32_t k = 0; k < bands; k++)
+                words[k] = pixels[k * band];
 }
 
 static void upsample(const taran_work *work, int32_t row)
@@ -202,22 +209,13 @@ static void pool(const taran_work *work, int32_t row)
                            work->rings[work->op->target].width, tensor->channels, tensor->lane);
 }
 
-/* The piece of a row that a unit does: columns [*first, *end), whole pairs of them. */
-static void piece(int32_t width, int32_t pieces, int32_t number, int32_t *first, int32_t *end)
-{
-    int32_t size = ((width + pieces - 1) / pieces + 1) / 2 * 2;
-    *first = least(number * size, width);
-    *end = least(*first + size, width);
-}
-
-static void convolve(const taran_work *work, int32_t row, int32_t number)
+static void convolve(const taran_work *work, int32_t row, int32_t piece)
 {
     const taran_program *program = work->program;
     const taran_op *op = work->op;
     int32_t across = op->phases == 4 ? 2 : 1; /* phases of a row */
-    int32_t begin, end;
+    int32_t begin = piece * TARAN_PIECE, end = least(begin + TARAN_PIECE, work->width);
     taran_row job;
-    piece(work->width, work->pieces, number, &begin, &end);
     job.op = op;
     for (int32_t side = 0; side < across; side++) {
         int32_t phase = across == 2 ? row % 2 * 2 + side : 0;
@@ -259,7 +257,7 @@ static void convolve(const taran_work *work, int32_t row, int32_t number)
 static void unit(void *context, int32_t number)
 {
     const taran_work *work = (const taran_work *)context;
-    int32_t row = work->first + number / work->pieces;
+    int32_t row = work->first + number % work->rows;
     switch (work->op->kind) {
     case TARAN_LOAD:
         load(work, row);
@@ -271,23 +269,19 @@ static void unit(void *context, int32_t number)
         upsample(work, row);
         break;
     default:
-        convolve(work, row, number % work->pieces);
+        convolve(work, row, number / work->rows);
     }
 }
 
-static void stripe_of(taran_work *work, int32_t rows, const taran_workers *workers)
+static void stripe_of(taran_work *work, const taran_workers *workers)
 {
-    int32_t threads = workers == NULL ? 1 : workers->threads;
-    work->pieces = 1;
-    if (work->op->kind == TARAN_CONV)
-        /* Few rows are cut, so that no thread waits long for the last; not below 96 pixels. */
-        while (threads > 1 && rows * work->pieces < 4 * threads && work->width / (2 * work->pieces) >= 96)
-            work->pieces *= 2;
-    if (threads > 1) {
-        workers->run(workers->self, rows * work->pieces, unit, work);
+    /* A piece of all rows comes before the next piece, as the rows of a piece read much of the same. */
+    int32_t pieces = work->op->kind == TARAN_CONV ? (work->width + TARAN_PIECE - 1) / TARAN_PIECE : 1;
+    if (workers != NULL && workers->threads > 1) {
+        workers->run(workers->self, work->rows * pieces, unit, work);
         return;
     }
-    for (int32_t number = 0; number < rows * work->pieces; number++)
+    for (int32_t number = 0; number < work->rows * pieces; number++)
         unit(work, number);
 }
 
@@ -296,7 +290,7 @@ void taran_run(const taran_program *program, taran_ring *rings, uint8_t *arena, 
 {
     const taran_ring *input = &rings[program->op[0].target];
     int32_t height = input->height >> program->level, width = input->width >> program->level;
-    taran_work work = {program, rings, arena, kernels, tile, NULL, 0, 0, 0, 1};
+    taran_work work = {program, rings, arena, kernels, tile, NULL, 0, 0, 0, 0};
     for (int32_t t = 0; t < program->tensors; t++)
         rings[t].done = 0;
     for (int32_t made = 0; made < height; made += stripe) {
@@ -309,8 +303,9 @@ void taran_run(const taran_program *program, taran_ring *rings, uint8_t *arena, 
             work.first = target == NULL ? made : target->done;
             work.height = target == NULL ? height : target->height;
             work.width = target == NULL ? width : target->width;
-            if (end > work.first)
-                stripe_of(&work, end - work.first, workers);
+            work.rows = end - work.first;
+            if (work.rows > 0)
+                stripe_of(&work, workers);
             if (target != NULL)
                 target->done = end;
         }

@@ -15,7 +15,13 @@
 #include <stdint.h>
 
 enum { TARAN_LOAD = 0, TARAN_CONV = 1, TARAN_POOL = 2, TARAN_UPSAMPLE = 3 };
-enum { TARAN_ALIGNMENT = 64, TARAN_SEGMENTS = 64, TARAN_OUTPUTS = 16, TARAN_OVERREAD = 64 };
+enum {
+    TARAN_ALIGNMENT = 64, /* of the arena, in bytes */
+    TARAN_SEGMENTS = 64,  /* that a convolution may have in a phase */
+    TARAN_OUTPUTS = 16,   /* channels that are made at a time */
+    TARAN_OVERREAD = 64,  /* pixels behind the last row that kernels may read, and not use */
+    TARAN_PIECE = 192     /* columns that are made at a time: what they read stays in the smallest cache */
+};
 
 /* A tensor of (rows >> level) x (cols >> level) pixels. */
 typedef struct {

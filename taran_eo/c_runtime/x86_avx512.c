@@ -11,6 +11,7 @@
 #define VEC __m512i
 #define REAL __m512
 #define LANES 16
+#define AT_ONCE 4
 #define PIXELS_OF_16 24
 #define PIXELS_OF_32 12
 

@@ -150,9 +150,7 @@ class NativeEngine:
 
     def _make_room(self, rows: int, cols: int) -> None:
         size = self._library.taran_layout(byref(self._program), rows, cols, STRIPE, self._rings)
-        room = np.empty(size + _ALIGNMENT, np.uint8)
-        start = -room.ctypes.data % _ALIGNMENT
-        self._arena = room[start : start + size]
+        self._arena = _aligned(size)
         self._library.taran_prepare(byref(self._program), self._rings, self._arena.ctypes.data)
         self._size = rows, cols
 
@@ -307,6 +305,15 @@ def _op(step: Step, segments: list[_Segment], kept: list[object]) -> _Op:
             ("multipliers", weights.multipliers),
             ("shifts", weights.shifts),
         ):
-            setattr(op, name, array.ctypes.data)
-            kept.append(array)
+            lying = _aligned(array.nbytes)
+            lying[:] = array.view(np.uint8)
+            setattr(op, name, lying.ctypes.data)
+            kept.append(lying)
     return op
+
+
+def _aligned(size: int) -> NDArray[np.uint8]:
+    """Memory that begins with a line of the cache: a vector that lies across two takes twice as long."""
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size]
