@@ -1,42 +1,44 @@
-"""Exact engines against a float32 network of the same shape, one tile of 768 x 768 pixels.
+"""The native engine beside the other runtimes, all in one run: `taran-eo bench` with every contender required.
 
-Usage: python benchmarks/engines.py [ROUNDS] [THREADS]
+Usage: python benchmarks/engines.py [ROUNDS]
+
+`make bench` sets up what it needs in an environment of its own (`benchmarks/requirements.txt`). The ratios are medians
+of the ratios of each round.
 """
 
+import statistics
 import sys
+from pathlib import Path
 
-import numpy as np
-import torch
-from timing import compare
-
-from taran_eo.engines import open_engine
+from taran_eo.bench import CONTENDERS, Bench, measure
+from taran_eo.cli.bench import table
 from taran_eo.model import Model
-from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
+
+MODELS = Path(__file__).parents[1] / "models"
 
 
-def main(rounds: int = 3, threads: int = 2) -> None:
-    """Print the table."""
-    torch.set_num_threads(threads)
-    graph = Model.open().graph
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 768, 768), dtype=np.uint8)
-    network = ThinUNet(ThinUNetShape()).eval().to(memory_format=torch.channels_last)
-    batch = torch.from_numpy(pixels)[None].float().contiguous(memory_format=torch.channels_last)
-    exact = {name: open_engine(name, graph, threads=threads) for name in ("onnxruntime", "reference")}
-    assert np.array_equal(*(engine.run(pixels) for engine in exact.values()))
+def ratio(result: Bench, name: str) -> str:
+    """How many times as long a contender took as the native engine: median, least and most of all rounds."""
+    pairs = zip(result.engines[name].seconds, result.engines["native"].seconds, strict=False)
+    ratios = [theirs / ours for theirs, ours in pairs]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
-    def float32() -> torch.Tensor:
-        with torch.no_grad():
-            return network(batch)
 
-    print(f"one 768 x 768 tile, {graph.macs(768, 768) / 1e9:.1f} GMAC, {threads} threads, {rounds} rounds")
-    compare(
-        {
-            "torch float32, channels last": float32,
-            "onnxruntime, exact": lambda: exact["onnxruntime"].run(pixels),
-            "reference, exact": lambda: exact["reference"].run(pixels),
-        },
-        rounds,
-    )
+def main(rounds: int = 11) -> None:
+    """Print the tables."""
+    everyone = [each.name for each in CONTENDERS]
+    once = [name for name in everyone if name != "reference"]
+    for model, threads, names in (
+        ("thin_unet32_e2m3", 1, everyone),
+        ("thin_unet32_e2m3", 2, once),
+        ("thin_unet32_e3m2", 1, ["native", "onnxruntime"]),
+        ("thin_unet32_int8", 1, ["native", "onnxruntime"]),
+    ):
+        result = measure(Model.open(MODELS / model), threads=threads, rounds=rounds, names=names)
+        print("\n".join(table(result)))
+        for name in names[1:]:
+            print(f"  {name} took {ratio(result, name)} times as long as native")
+        print(flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -109,6 +111,14 @@ def sha256_config(config: BaseModel) -> str:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_rss_kib() -> int | None:
+    """Largest resident memory of this process so far; `getrusage` would count what forked it as well."""
+    if sys.platform != "linux":
+        return None
+    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def environment() -> Environment:

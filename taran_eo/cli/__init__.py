@@ -10,7 +10,7 @@ import warnings
 import typer
 
 from taran_eo import __version__
-from taran_eo.cli import evaluate, inspect, run, study, synth, train, verify
+from taran_eo.cli import bench, evaluate, inspect, run, study, synth, train, verify
 from taran_eo.cli.console import complain
 from taran_eo.errors import ConfigError, MissingExtraError, TaranError
 
@@ -29,6 +29,7 @@ app.command("inspect")(inspect.command)
 app.command("synth")(synth.command)
 app.command("train")(train.command)
 app.command("study")(study.command)
+app.command("bench")(bench.command)
 
 
 def _version(wanted: bool) -> None:

@@ -170,6 +170,17 @@ def kernels_here() -> tuple[str, ...]:
     return tuple(name for name, here, _ in _all_kernels(library) if here)
 
 
+def kernels_chosen() -> str:
+    """Name of the kernels that run here.
+
+    Raises:
+        MissingExtraError: The library was not built.
+        ConfigError: There are none of the name that is asked for.
+    """
+    library = _library()
+    return str(library.taran_kernels_name(_chosen(library)).decode())
+
+
 def peak_gmac_s(*, seconds: float = 0.2) -> float:
     """Multiplications a second, in units of 10**9, that one core does when it does nothing else.
 

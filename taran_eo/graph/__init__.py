@@ -6,6 +6,7 @@ the same list with `FloatConv` in it; then `exact` is False, and engines differ 
 """
 
 from taran_eo.graph.graph import Graph, worst_accumulator
+from taran_eo.graph.in_float import in_float
 from taran_eo.graph.ops import FLOAT32, Concat, Conv, FloatConv, MaxPool, Op, Requantize, Tensor, Upsample, sources_of
 from taran_eo.graph.plan import MemoryPlan, Slot, Traffic, plan, traffic
 from taran_eo.graph.reference import check_tile, run, tolerance
@@ -28,6 +29,7 @@ __all__ = [
     "Upsample",
     "check_tile",
     "grid_mantissa",
+    "in_float",
     "load",
     "plan",
     "requantize",

@@ -14,10 +14,10 @@ from taran_eo.errors import ConfigError, ImageryError, OutputError
 from taran_eo.imagery.scene import find_scenes
 from taran_eo.journal import Finished, Journal, Skipped
 from taran_eo.model import Model
-from taran_eo.onboard.crew import Crew, Options, Result, Task, in_parallel, in_turn, peak_rss_kib
+from taran_eo.onboard.crew import Crew, Options, Result, Task, in_parallel, in_turn
 from taran_eo.onboard.outputs import located, names, sweep
 from taran_eo.onboard.scene import SOFTWARE
-from taran_eo.provenance import cores
+from taran_eo.provenance import cores, peak_rss_kib
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 import multiprocessing
 import os
-import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -24,7 +22,7 @@ from taran_eo.model import Model
 from taran_eo.onboard.decision import Decision
 from taran_eo.onboard.outputs import LONGEST_NAME_BYTES, clear, located, readable
 from taran_eo.onboard.scene import process
-from taran_eo.provenance import sha256_file
+from taran_eo.provenance import peak_rss_kib, sha256_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,11 +262,3 @@ def _work(task: Task) -> Result:
         return crew.do(task, _POST.engine)
     finally:
         signal(SIGINT, SIG_IGN)
-
-
-def peak_rss_kib() -> int | None:
-    """Largest resident memory of this process so far; `getrusage` would count what forked it as well."""
-    if sys.platform != "linux":
-        return None
-    found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    return int(found[1]) if found else None

@@ -9,7 +9,7 @@ LAYERS = (
     {"formats", "imagery"},
     {"graph", "codec", "wire", "model", "metrics", "price", "c_runtime", "ships", "journal"},
     {"nn", "train", "export", "engines", "downlink", "hardware"},
-    {"evaluation", "onboard", "ground", "report", "security", "studies"},
+    {"bench", "evaluation", "onboard", "ground", "report", "security", "studies"},
     {"cli"},
 )
 SIBLINGS = {
@@ -21,7 +21,7 @@ SIBLINGS = {
     ("studies", "evaluation"),
 }
 HEAVY = {"torch", "torchvision", "albumentations", "cv2", "scipy", "segmentation_models_pytorch", "tensorboard"}
-HEAVY_ROOMS = {"nn", "train"}
+HEAVY_ROOMS = {"nn", "train", "bench"}
 
 
 def arrows(package: Path) -> Iterator[tuple[Path, str, str, str]]:
