@@ -57,15 +57,17 @@ class RunLength:
                 f"A mask of shape {labels.shape} cannot be compressed",
                 remedy="Give rows and cols of at least 1",
             )
-        codes = _CODES[labels.ravel()]
+        flat = labels.ravel()
+        starts = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
+        # Every value that there is begins a run.
+        codes = _CODES[flat[starts]]
         if codes.max() > 2:
             raise FormatError(
-                f"A mask holds the value {labels.ravel()[codes.argmax()]}",
+                f"A mask holds the value {flat[starts][codes.argmax()]}",
                 remedy="Use 0 for sea, 1 for ship and 255 for nodata only",
             )
-        ends = np.flatnonzero(codes[1:] != codes[:-1]) + 1
-        lengths = np.diff(ends, prepend=0)
-        changes = _CHANGE[codes[ends - 1], codes[ends]]
+        lengths = np.diff(starts)
+        changes = _CHANGE[codes[:-1], codes[1:]]
         runs = leb128.encode(2 * lengths + changes)
         squeezed = frame.close(runs)
         flags = int(codes[0])

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite, prod
 from pathlib import Path
+from threading import RLock
 from typing import Any, Protocol
 from warnings import catch_warnings, simplefilter
 
@@ -38,14 +39,19 @@ _GDAL = {
     "GDAL_NUM_THREADS": "1",
 }
 
+_TURN = RLock()
+
 _SAMPLE = 1024
 """Rows and columns, at most, of the decimated read that measures the stretch."""
 
 
 @contextmanager
 def gdal() -> Iterator[None]:
-    """Set GDAL up: a bounded cache, no listing of folders, and errors as exceptions, not on stderr."""
-    with catch_warnings(), rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **_GDAL):
+    """Set GDAL up: a bounded cache, no listing of folders, and errors as exceptions, not on stderr.
+
+    One thread at a time: filters of warnings are the whole process's, and so are the habits of GDAL's drivers.
+    """
+    with _TURN, catch_warnings(), rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_BYTES, **_GDAL):
         simplefilter("ignore", NotGeoreferencedWarning)
         yield
 

@@ -23,7 +23,9 @@ from taran_eo.imagery.mask import NODATA, Mask
 from taran_eo.imagery.source import gdal
 from taran_eo.imagery.window import Window
 
-_BLOCK = 512
+_BLOCK = 256
+"""Of 768 x 768 pixels no block is in part outside, and so compressed in vain."""
+
 _RESERVE_BYTES = 2**20
 
 

@@ -2,27 +2,33 @@
 
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
 from signal import SIG_IGN, SIGINT, default_int_handler, signal
 from threading import Thread
 from traceback import extract_tb
+from types import TracebackType
 from typing import Literal
 
 from taran_eo.engines import Engine, EngineName, open_engine
 from taran_eo.errors import ContractError, ImageryError, TaranError
-from taran_eo.imagery.scene import open_scene
+from taran_eo.imagery.scene import Scene, open_scene
 from taran_eo.imagery.window import check_grid
 from taran_eo.journal import Finished, Input, Skipped
 from taran_eo.model import Model
 from taran_eo.onboard.decision import Decision
 from taran_eo.onboard.outputs import LONGEST_NAME_BYTES, clear, located, readable
-from taran_eo.onboard.scene import process
+from taran_eo.onboard.scene import Labelled, deliver, labelling
 from taran_eo.provenance import peak_rss_kib, sha256_file
+
+SCENES_AHEAD = 1
+"""Scenes that are begun before their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +118,43 @@ class Crew:
         """An engine of this process's own."""
         return open_engine(self.engine, self.model.graph, threads=self.threads)
 
-    def do(self, task: Task, engine: Engine, tick: Callable[[int], None] | None = None) -> Result:
-        """One scene, finished or skipped.
+    def begin(self, task: Task, engine: Engine) -> "Begun":
+        """Open a scene and have its tiles labelled, in threads of its own.
+
+        Raises:
+            ImageryError: It cannot be read.
+            ContractError: It is no imagery for the model.
+        """
+        options = self.options
+        length = len(os.fsencode(Path(task.name).name))
+        if length > LONGEST_NAME_BYTES:
+            raise ImageryError(
+                f"{task.file} has a name of {length} bytes, too long to name its outputs after it",
+                remedy=f"Shorten it to {LONGEST_NAME_BYTES} bytes",
+            )
+        try:
+            read = Input.of(task.file)
+        except OSError as error:
+            raise ImageryError(
+                f"{task.file} cannot be read: {error.strerror}", remedy="Check the path and its permissions"
+            ) from error
+        with ExitStack() as stack:
+            scene = stack.enter_context(
+                open_scene(
+                    task.file,
+                    self.model.contract,
+                    bands=options.bands,
+                    gsd_m=options.gsd_m,
+                    resample=options.resample,
+                )
+            )
+            labelled = stack.enter_context(
+                labelling(scene, self.model, engine, threshold=options.threshold, tile_size=options.tile_size)
+            )
+            return Begun(read, scene, labelled, stack.pop_all())
+
+    def do(self, task: Task, begin: Callable[[], "Begun"], tick: Callable[[int], None] | None = None) -> Result:
+        """One scene, finished or skipped; `begin` gives it as `Crew.begin` left it, or raises what that raised.
 
         Raises:
             TaranError: A fault that other scenes would meet too; with ``on_error="fail"`` any fault.
@@ -121,7 +162,8 @@ class Crew:
         warnings: tuple[str, ...] = ()
         record: Finished | Skipped
         try:
-            record, warnings = self._finish(task, engine, tick)
+            with begin() as begun:
+                record, warnings = self._finish(task, begun, tick), begun.scene.warnings
         except TaranError as error:
             if self.on_error == "fail" or not isinstance(error, ImageryError | ContractError):
                 raise
@@ -142,52 +184,52 @@ class Crew:
         clear(self.folder, task.name, record.outputs if isinstance(record, Finished) else ())
         return Result(record, warnings, os.getpid(), peak_rss_kib())
 
-    def _finish(
-        self, task: Task, engine: Engine, tick: Callable[[int], None] | None
-    ) -> tuple[Finished, tuple[str, ...]]:
-        options = self.options
-        length = len(os.fsencode(Path(task.name).name))
-        if length > LONGEST_NAME_BYTES:
-            raise ImageryError(
-                f"{task.file} has a name of {length} bytes, too long to name its outputs after it",
-                remedy=f"Shorten it to {LONGEST_NAME_BYTES} bytes",
-            )
-        try:
-            read = Input.of(task.file)
-        except OSError as error:
-            raise ImageryError(
-                f"{task.file} cannot be read: {error.strerror}", remedy="Check the path and its permissions"
-            ) from error
-        with open_scene(
-            task.file,
-            self.model.contract,
-            bands=options.bands,
-            gsd_m=options.gsd_m,
-            resample=options.resample,
-        ) as scene:
-            outcome = process(
-                scene,
-                self.model,
-                engine,
-                self.folder,
-                name=task.name,
-                threshold=options.threshold,
-                tile_size=options.tile_size,
-                min_ship_pixels=options.min_ship_pixels,
-                progress=tick,
-            )
-            outputs = {file.relative_to(self.folder).as_posix(): sha256_file(file) for file in outcome.files}
-            finished = Finished(
-                name=task.name,
-                file=located(task.file),
-                input=read,
-                outputs=outputs,
-                tiles=outcome.tiles,
-                ships=len(outcome.ships),
-                bytes_in=scene.raw_bytes,
-                bytes_out=outcome.bytes_out,
-            )
-            return finished, scene.warnings
+    def _finish(self, task: Task, begun: "Begun", tick: Callable[[int], None] | None) -> Finished:
+        outcome = deliver(
+            begun.scene,
+            self.model,
+            begun.labelled,
+            self.folder,
+            name=task.name,
+            threshold=self.options.threshold,
+            min_ship_pixels=self.options.min_ship_pixels,
+            progress=tick,
+        )
+        return Finished(
+            name=task.name,
+            file=located(task.file),
+            input=begun.read,
+            outputs={file.relative_to(self.folder).as_posix(): sha256_file(file) for file in outcome.files},
+            tiles=outcome.tiles,
+            ships=len(outcome.ships),
+            bytes_in=begun.scene.raw_bytes,
+            bytes_out=outcome.bytes_out,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A scene that is open, and whose tiles are being labelled; left as a context.
+
+    Attributes:
+        read: The file as it was read.
+        scene: The scene.
+        labelled: Its tiles, as they come.
+        held: What leaving lets go of.
+    """
+
+    read: Input
+    scene: Scene
+    labelled: Iterator[Labelled]
+    held: ExitStack
+
+    def __enter__(self) -> "Begun":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.held.close()
 
 
 def _skipped(task: Task, reason: str) -> Skipped:
@@ -197,11 +239,28 @@ def _skipped(task: Task, reason: str) -> Skipped:
 def in_turn(
     crew: Crew, tasks: Sequence[Task], tick: Callable[[Task], Callable[[int], None] | None]
 ) -> Iterator[Result]:
-    """The results in the order of the tasks; `tick` makes what counts the tiles of a task."""
-    if tasks:
-        engine = crew.open_engine()
-        for task in tasks:
-            yield crew.do(task, engine, tick(task))
+    """The results in the order of the tasks; `tick` makes what counts the tiles of a task.
+
+    While a scene is finished, the next one is begun already: what is not the engine's work takes no time of its own.
+    """
+    if not tasks:
+        return
+    engine = crew.open_engine()
+    with ThreadPoolExecutor(1) as opener, ExitStack() as begun:
+        futures = deque(opener.submit(crew.begin, task, engine) for task in tasks[:SCENES_AHEAD])
+        begun.callback(_let_go, opener, futures)
+        for place, task in enumerate(tasks):
+            if place + SCENES_AHEAD < len(tasks):
+                futures.append(opener.submit(crew.begin, tasks[place + SCENES_AHEAD], engine))
+            yield crew.do(task, futures.popleft().result, tick(task))
+
+
+def _let_go(opener: ThreadPoolExecutor, begun: "deque[Future[Begun]]") -> None:
+    """Close the scenes that were begun and that nobody will finish."""
+    opener.shutdown(wait=True, cancel_futures=True)
+    for future in begun:
+        if not future.cancelled() and future.exception() is None:
+            future.result().held.close()
 
 
 def in_parallel(crew: Crew, tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
@@ -259,6 +318,7 @@ def _work(task: Task) -> Result:
         _POST.engine = crew.open_engine()
     signal(SIGINT, default_int_handler)
     try:
-        return crew.do(task, _POST.engine)
+        engine = _POST.engine
+        return crew.do(task, lambda: crew.begin(task, engine))
     finally:
         signal(SIGINT, SIG_IGN)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from taran_eo.errors import ContractError, ModelError
 from taran_eo.imagery.mask import NODATA, SEA, SHIP
 from taran_eo.imagery.scene import Scene
 from taran_eo.imagery.source import gdal
-from taran_eo.imagery.window import Tile, cover
+from taran_eo.imagery.window import Tile, Window, cover
 from taran_eo.imagery.writer import MaskWriter
 from taran_eo.model import Model
+from taran_eo.onboard.ahead import ahead
 from taran_eo.onboard.decision import SCORE_UNIT, Decision
 from taran_eo.onboard.outputs import (
     MASK,
@@ -63,6 +65,39 @@ class Outcome:
     bytes_out: int
 
 
+Labelled = tuple[Window, NDArray[np.uint8], NDArray[np.uint16]]
+"""A tile's core, its labels, and the score of each of its ship pixels."""
+
+
+@contextmanager
+def labelling(
+    scene: Scene, model: Model, engine: Engine, *, threshold: float | None = None, tile_size: int = 768
+) -> Iterator[Iterator[Labelled]]:
+    """The tiles of a scene with their labels, row-major; begun at once, in threads of its own.
+
+    While a tile is computed, the next is read, and whoever takes them does what is to be done with the last.
+
+    Args:
+        scene: An opened scene.
+        model: The model whose contract the scene was opened with.
+        engine: An engine that runs the model's graph.
+        threshold: Probability from which a pixel is a ship; None for the model's own.
+        tile_size: Side of a tile in pixels, a multiple of the graph's alignment. No result depends on it, where the
+            graph is exact.
+
+    Raises:
+        ImageryError: The scene is damaged.
+        ConfigError: The threshold or the tile size makes no sense.
+        ModelError: The graph gives something else than one logit a pixel.
+    """
+    decision = Decision.of(model.threshold if threshold is None else threshold, model.graph.logit_scale)
+    with (
+        ahead(scene.tiles(tile_size, model.graph.halo, model.graph.alignment)) as tiles,
+        ahead((tile.core, *classify(tile, engine, decision)) for tile in tiles) as labelled,
+    ):
+        yield labelled
+
+
 def process(
     scene: Scene,
     model: Model,
@@ -76,34 +111,57 @@ def process(
     min_ship_pixels: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Outcome:
-    """Turn one scene into its mask, its ships and what is worth sending down; all three files or none.
+    """Turn one scene into its mask, its ships and what is worth sending down: `labelling`, then `deliver`; see there.
 
     Memory is bounded by one row of tiles and by the number of ships, not by the scene.
+    """
+    with labelling(scene, model, engine, threshold=threshold, tile_size=tile_size) as labelled:
+        return deliver(
+            scene,
+            model,
+            labelled,
+            folder,
+            codec=codec,
+            name=name,
+            threshold=threshold,
+            min_ship_pixels=min_ship_pixels,
+            progress=progress,
+        )
+
+
+def deliver(
+    scene: Scene,
+    model: Model,
+    labelled: Iterator[Labelled],
+    folder: Path,
+    *,
+    codec: RunLength | None = None,
+    name: str | None = None,
+    threshold: float | None = None,
+    min_ship_pixels: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Write the mask, the ships and the product of a scene whose tiles are being labelled; all three files or none.
 
     Args:
         scene: An opened scene.
         model: The model whose contract the scene was opened with.
-        engine: An engine that runs the model's graph.
+        labelled: Its tiles with their labels, from `labelling`.
         folder: Where the outputs go.
         codec: How masks are compressed; None for run lengths.
         name: Name of the outputs within the folder, may have folders of its own; None for the scene's name.
-        threshold: Probability from which a pixel is a ship; None for the model's own.
-        tile_size: Side of a tile in pixels, a multiple of the graph's alignment. No output depends on it, where the
-            graph is exact.
+        threshold: Probability from which a pixel was labelled a ship; None for the model's own.
         min_ship_pixels: Smaller ships are left out of the list, never out of the mask.
         progress: Called with the number of tiles done after each tile.
 
     Raises:
         ImageryError: The scene is damaged.
-        ConfigError: The threshold or the tile size makes no sense.
-        ModelError: The graph gives something else than one logit a pixel.
         ContractError: There are more ships than any sea holds.
         OutputError: An output cannot be written.
     """
     codec = RunLength() if codec is None else codec
     name = scene.name if name is None else name
     threshold = model.threshold if threshold is None else threshold
-    decision = Decision.of(threshold, model.graph.logit_scale)
     components = Components(scene.cols)
     complete: list[Component] = []
     on_earth = scene.crs is not None and scene.transform is not None
@@ -114,11 +172,11 @@ def process(
     )
     with together(folder, files) as temporaries:
         with MaskWriter(temporaries[mask], scene.rows, scene.cols, crs=scene.crs, transform=scene.transform) as writer:
-            tiles = scene.tiles(tile_size, model.graph.halo, model.graph.alignment)
-            for count, tile in enumerate(tiles, start=1):
-                labels, scores = classify(tile, engine, decision)
-                writer.write(tile.core, labels)
-                _keep(complete, components.feed(tile.core, labels == SHIP, scores), min_ship_pixels, scene)
+            only_sea = True
+            for count, (core, labels, scores) in enumerate(labelled, start=1):
+                writer.write(core, labels)
+                only_sea = only_sea and not (labels != SEA).any()
+                _keep(complete, components.feed(core, labels == SHIP, scores), min_ship_pixels, scene)
                 if progress is not None:
                     progress(count)
         _keep(complete, components.finish(), min_ship_pixels, scene)
@@ -130,7 +188,9 @@ def process(
             transform=scene.transform,
         )
         with writing(mask):
-            blocks = tuple(_blocks(temporaries[mask], codec))
+            # What holds nothing but sea is known without reading it.
+            none = (b"" for _ in cover(scene.rows, scene.cols, BLOCK_SIZE, halo=0, alignment=1))
+            blocks = tuple(none if only_sea else _blocks(temporaries[mask], codec))
         product = Product(
             scene=readable(name),
             rows=scene.rows,

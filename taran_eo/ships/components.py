@@ -251,9 +251,9 @@ def runs(ship: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints, Ints]:
     """Row, start, stop and label (from 0, without gaps) of each run of ship pixels, in row-major order."""
     rows, cols = ship.shape
     width = cols + 1
-    flat = np.zeros((rows, width), dtype=np.int8)
-    flat[:, :cols] = ship
-    edges = np.flatnonzero(np.diff(flat.ravel(), prepend=np.int8(0)))
+    flat = np.zeros(1 + rows * width, dtype=np.bool_)
+    flat[1:].reshape(rows, width)[:, :cols] = ship
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
     starts, stops = edges[::2], edges[1::2]
     row = starts // width
     # A run meets those of the row above that end at or behind its start and begin at or before its end.

@@ -36,7 +36,7 @@ def test_a_mask_written_tile_by_tile_reads_back(tmp_path, rows, cols, tile_size)
     with MaskWriter(path, rows, cols, **GEO) as writer:
         for core, _ in cover(rows, cols, tile_size, 0, 16):
             writer.write(core, truth[core.slices])
-            assert len(writer._strip[0]) <= tile_size + 512
+            assert len(writer._strip[0]) <= tile_size + 256
     assert (read_mask(path).labels == truth).all()
     assert names(tmp_path) == ["mask.tif"]
 
@@ -48,7 +48,7 @@ def test_the_file_is_tiled_compressed_and_in_its_place(tmp_path):
         assert file.crs == GEO["crs"]
         assert file.transform == GEO["transform"]
         assert file.nodata == 255
-        assert file.block_shapes == [(512, 512)]
+        assert file.block_shapes == [(256, 256)]
         assert file.compression.name == "deflate"
     write_mask(path, Mask(labels(3, 4)), **NO_GEO)
     assert read_mask(path).rows == 3
