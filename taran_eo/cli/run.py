@@ -27,8 +27,12 @@ def command(
     engine: EngineChoice = "auto",
     threshold: Threshold = None,
     tile: Annotated[
-        int, typer.Option(help="Side of a tile in pixels; changes memory and speed, and no result of an integer model.")
-    ] = 768,
+        int | None,
+        typer.Option(
+            help="Side of a tile in pixels, what suits the engine if left out; changes memory and speed, and no result "
+            "of an integer model."
+        ),
+    ] = None,
     bands: Bands = None,
     gsd: Annotated[
         float | None, typer.Option(help="Metres a pixel of scenes that do not tell, such as plain JPEGs.")

@@ -14,6 +14,11 @@ class Engine(Protocol):
         """The word that chooses it on the command line."""
         ...
 
+    @property
+    def tile_size(self) -> int:
+        """Side of the tiles that suit it: the larger, the less is computed twice, and the more memory it takes."""
+        ...
+
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Compute the logits of a tile.
 

@@ -97,6 +97,7 @@ class NativeEngine:
     """
 
     name = "native"
+    tile_size = 2048
 
     def __init__(self, graph: Graph, threads: int) -> None:
         if threads < 1:

@@ -24,6 +24,7 @@ class OnnxRuntimeEngine:
     """
 
     name = "onnxruntime"
+    tile_size = 768
 
     def __init__(self, graph: Graph, threads: int) -> None:
         self.graph = graph

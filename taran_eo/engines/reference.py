@@ -14,6 +14,7 @@ class ReferenceEngine:
 
     graph: Graph
     name: str = "reference"
+    tile_size: int = 768
 
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Compute the logits of a tile; see `Engine.run`."""

@@ -37,8 +37,8 @@ class Options:
 
     Attributes:
         threshold: Probability from which a pixel is a ship; None for the model's own.
-        tile_size: Side of a tile in pixels, a multiple of the graph's alignment; changes memory and speed only, where
-            the graph is exact.
+        tile_size: Side of a tile in pixels, a multiple of the graph's alignment; None for what suits the engine. It
+            changes memory and speed only, where the graph is exact.
         bands: 1-based bands of the files in the order of the model's contract; None for the usual ones.
         gsd_m: Ground sampling distance in metres of scenes that do not tell their own; None where unknown.
         resample: Whether scenes of another ground sampling distance are resampled to the model's.
@@ -46,7 +46,7 @@ class Options:
     """
 
     threshold: float | None = None
-    tile_size: int = 768
+    tile_size: int | None = None
     bands: tuple[int, ...] | None = None
     gsd_m: float | None = None
     resample: bool = False
@@ -60,7 +60,8 @@ class Options:
         """
         graph = model.graph
         model.contract.check_request(self.bands, self.gsd_m)
-        check_grid(self.tile_size, graph.halo, graph.alignment)
+        if self.tile_size is not None:
+            check_grid(self.tile_size, graph.halo, graph.alignment)
         Decision.of(model.threshold if self.threshold is None else self.threshold, graph.logit_scale)
 
 

@@ -71,7 +71,7 @@ Labelled = tuple[Window, NDArray[np.uint8], NDArray[np.uint16]]
 
 @contextmanager
 def labelling(
-    scene: Scene, model: Model, engine: Engine, *, threshold: float | None = None, tile_size: int = 768
+    scene: Scene, model: Model, engine: Engine, *, threshold: float | None = None, tile_size: int | None = None
 ) -> Iterator[Iterator[Labelled]]:
     """The tiles of a scene with their labels, row-major; begun at once, in threads of its own.
 
@@ -82,8 +82,8 @@ def labelling(
         model: The model whose contract the scene was opened with.
         engine: An engine that runs the model's graph.
         threshold: Probability from which a pixel is a ship; None for the model's own.
-        tile_size: Side of a tile in pixels, a multiple of the graph's alignment. No result depends on it, where the
-            graph is exact.
+        tile_size: Side of a tile in pixels, a multiple of the graph's alignment; None for what suits the engine. No
+            result depends on it, where the graph is exact.
 
     Raises:
         ImageryError: The scene is damaged.
@@ -91,8 +91,9 @@ def labelling(
         ModelError: The graph gives something else than one logit a pixel.
     """
     decision = Decision.of(model.threshold if threshold is None else threshold, model.graph.logit_scale)
+    size = engine.tile_size if tile_size is None else tile_size
     with (
-        ahead(scene.tiles(tile_size, model.graph.halo, model.graph.alignment)) as tiles,
+        ahead(scene.tiles(size, model.graph.halo, model.graph.alignment)) as tiles,
         ahead((tile.core, *classify(tile, engine, decision)) for tile in tiles) as labelled,
     ):
         yield labelled
@@ -107,7 +108,7 @@ def process(
     codec: RunLength | None = None,
     name: str | None = None,
     threshold: float | None = None,
-    tile_size: int = 768,
+    tile_size: int | None = None,
     min_ship_pixels: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> Outcome:

@@ -23,6 +23,8 @@ from tests.folders import outputs
 class Counting:
     """The reference interpreter, which counts its tiles."""
 
+    tile_size = 768
+
     def __init__(self, graph):
         self.graph, self.tiles = graph, 0
 
