@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.engines import engines_for, open_engine
+from taran_eo.errors import ConfigError
 from taran_eo.graph import Concat, Conv, FloatConv, Graph, MaxPool, Upsample, in_float
 
 Pixels = NDArray[np.uint8]
@@ -129,8 +130,8 @@ def _mnn_float32(graph: Graph, threads: int, pixels: Pixels) -> Run:
         plain, converted = Path(folder, "plain.onnx"), Path(folder, "converted.mnn")
         plain.write_bytes(_onnx(graph))
         converter = Path(sys.executable).with_name("mnnconvert")
-        command = f"{converter} -f ONNX --modelFile {plain} --MNNModel {converted} --bizCode b"
-        subprocess.run(command.split(), check=True, capture_output=True)
+        files = ["--modelFile", str(plain), "--MNNModel", str(converted)]
+        subprocess.run([str(converter), "-f", "ONNX", *files, "--bizCode", "b"], check=True, capture_output=True)
         runtime = MNN.nn.create_runtime_manager(({"backend": "CPU", "precision": "high", "numThread": threads},))
         network = MNN.nn.load_module_from_file(str(converted), ["pixels"], ["logits"], runtime_manager=runtime)
     shape = [1, *pixels.shape]
@@ -197,6 +198,20 @@ CONTENDERS = (
     Contender("onnxruntime_float32", "float32", ("onnxruntime",), _onnxruntime_float32),
     Contender("torch_eager", "float32", ("torch",), _torch_eager),
 )
+
+
+def named(name: str) -> Contender:
+    """The contender of a name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    for contender in CONTENDERS:
+        if contender.name == name:
+            return contender
+    raise ConfigError(
+        f"There is no contender {name!r}", remedy=f"Choose of {', '.join(each.name for each in CONTENDERS)}", name=name
+    )
 
 
 def _batch(pixels: Pixels) -> NDArray[np.float32]:
@@ -301,4 +316,7 @@ def _module(graph: Graph) -> Any:  # noqa: ANN401 - a module, where torch is
 def quiet(threads: int) -> dict[str, str]:
     """Environment variables under which no contender takes more threads than told, or spins while others run."""
     threaded = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    return dict(os.environ) | threaded | {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+    # Nor does any report to its maker.
+    return (
+        dict(os.environ) | threaded | {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "ORT_DISABLE_TELEMETRY": "1"}
+    )

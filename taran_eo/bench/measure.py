@@ -1,23 +1,20 @@
 """Side by side: each contender in a process of its own, in turns, so that a machine that drifts treats all alike."""
 
-import hashlib
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from taran_eo.bench.contenders import CONTENDERS, Contender, quiet
+from taran_eo.bench.contenders import CONTENDERS, Contender, named, quiet
 from taran_eo.engines import native
 from taran_eo.errors import ConfigError
 from taran_eo.model import Model
@@ -25,6 +22,8 @@ from taran_eo.provenance import environment
 
 SWATH_KM, GROUND_KM_S = 60.0, 6.76
 """A pushbroom imager like those of SPOT 6 and 7: a swath of 60 km, over ground that passes at 6.76 km/s."""
+
+TRUTH = ("reference", "onnxruntime", "native")
 
 BUDGET_S = 30.0
 """A contender that has taken so long sits the other rounds out."""
@@ -36,7 +35,7 @@ class Row:
 
     Attributes:
         what: What it computes.
-        exact: Whether its logits are those of the first of ours, in every bit.
+        exact: Whether it gives the model's golden logits, and those of the simplest of ours, in every bit.
         tiles_per_s: From the median time of a tile.
         fastest_tiles_per_s: From the shortest.
         gmac_s: Multiplications of the network a second, in units of 10**9, likewise from the median.
@@ -137,7 +136,7 @@ def measure(
         for contender in chosen:
             if tell is not None:
                 tell(f"{contender.name} starts")
-            worker = _Worker(contender, model.path, size, threads)
+            worker = _Worker(contender, model.path, size, threads, stack)
             stack.callback(worker.end)
             worker.begin()
             workers[contender.name] = worker
@@ -154,7 +153,8 @@ def measure(
     gmac = model.graph.macs(*size) / 1e9
     peak = statistics.median(peaks) if peaks else None
     reachable = None if peak is None else peak * threads
-    first = next((worker.digest for name, worker in workers.items() if _named(name).ours), None)
+    # The slowest of ours is the simplest, and so the truth.
+    truth = [workers[name].digest for name in TRUTH if name in workers]
     here = environment()
     return Bench(
         model=model.name,
@@ -166,26 +166,17 @@ def measure(
         cpu=here.cpu,
         kernels=native.kernels_chosen() if native.is_built() else None,
         peak_gmac_s=peak,
-        engines={name: worker.row(gmac, reachable, first) for name, worker in workers.items()},
+        engines={name: worker.row(gmac, reachable, truth[:1]) for name, worker in workers.items()},
         gsd_m=model.contract.gsd_m,
         watts=watts,
         packages=dict(here.packages),
     )
 
 
-def _named(name: str) -> Contender:
-    for contender in CONTENDERS:
-        if contender.name == name:
-            return contender
-    raise ConfigError(
-        f"There is no contender {name!r}", remedy=f"Choose of {', '.join(each.name for each in CONTENDERS)}", name=name
-    )
-
-
 def _chosen(model: Model, names: Sequence[str] | None) -> list[Contender]:
     if names is None:
         return [each for each in CONTENDERS if each.takes_part(model.graph)]
-    chosen = [_named(name) for name in names]
+    chosen = [named(name) for name in names]
     for contender in chosen:
         if not contender.takes_part(model.graph):
             raise ConfigError(
@@ -198,29 +189,35 @@ def _chosen(model: Model, names: Sequence[str] | None) -> list[Contender]:
 class _Worker:
     """A contender in a process of its own, that runs a tile when told."""
 
-    def __init__(self, contender: Contender, model: Path, size: tuple[int, int], threads: int) -> None:
+    def __init__(
+        self, contender: Contender, model: Path, size: tuple[int, int], threads: int, stack: ExitStack
+    ) -> None:
         self.contender = contender
         self.seconds: list[float] = []
         order = {"name": contender.name, "model": str(model), "size": size, "threads": threads, "begin": time.time()}
+        self._said = stack.enter_context(TemporaryFile(mode="w+", errors="replace"))  # noqa: SIM115 - the stack is one
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "taran_eo.bench.measure", json.dumps(order)],
+            [sys.executable, "-P", "-m", "taran_eo.bench.worker", json.dumps(order)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._said,  # a pipe that nobody reads would fill, and the worker wait
             text=True,
             env=quiet(threads),
         )
-        self.start_s, self.digest = 0.0, ""
+        self.start_s, self.digest, self.golden = 0.0, "", False
         self.peak_rss_kib: int | None = None
 
     def begin(self) -> None:
         first = self._answer()
-        self.start_s, self.digest = float(first["start_s"]), str(first["digest"])
+        self.start_s, self.digest, self.golden = float(first["start_s"]), str(first["digest"]), bool(first["golden"])
 
     def _answer(self) -> dict[str, Any]:
         line = self.process.stdout.readline() if self.process.stdout is not None else ""
         if not line:
-            said = self.process.stderr.read() if self.process.stderr is not None else ""
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=10)  # until it has said why
+            self._said.seek(0)
+            said = self._said.read()
             raise ConfigError(
                 f"{self.contender.name} cannot run this model: {said.strip().rpartition(chr(10))[2] or 'it ended'}",
                 remedy="Leave it out with --engines",
@@ -229,9 +226,10 @@ class _Worker:
         return answer
 
     def _ask(self, word: str) -> dict[str, Any]:
-        if self.process.stdin is not None:
-            self.process.stdin.write(f"{word}\n")
-            self.process.stdin.flush()
+        with suppress(OSError):  # of a worker that died; it does not answer either
+            if self.process.stdin is not None:
+                self.process.stdin.write(f"{word}\n")
+                self.process.stdin.flush()
         return self._answer()
 
     def turn(self) -> None:
@@ -245,11 +243,11 @@ class _Worker:
         self.process.kill()
         self.process.communicate()
 
-    def row(self, gmac: float, peak: float | None, digest: str | None) -> Row:
+    def row(self, gmac: float, peak: float | None, truth: list[str]) -> Row:
         median = statistics.median(self.seconds)
         return Row(
             what=self.contender.what,
-            exact=self.contender.ours and self.digest == digest,
+            exact=self.contender.ours and self.golden and [self.digest] == truth,
             tiles_per_s=1 / median,
             fastest_tiles_per_s=1 / min(self.seconds),
             gmac_s=gmac / median,
@@ -258,34 +256,3 @@ class _Worker:
             start_s=self.start_s,
             peak_rss_mib=None if self.peak_rss_kib is None else self.peak_rss_kib / 1024,
         )
-
-
-def _work(order: dict[str, Any]) -> None:
-    """What a worker's process does: told a word a line, it answers with a line of JSON."""
-    from taran_eo.provenance import peak_rss_kib
-
-    # Whatever libraries print goes to standard error; the answers have the pipe for themselves.
-    with os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(2, 1)
-
-        def say(**answer: object) -> None:
-            answers.write(json.dumps(answer) + "\n")
-            answers.flush()
-
-        model = Model.open(Path(order["model"]))
-        rng = np.random.default_rng(0)
-        pixels = rng.integers(0, 256, (model.graph.bands, *order["size"]), dtype=np.uint8)
-        run = _named(order["name"]).ready(model.graph, order["threads"], pixels)
-        logits: NDArray[Any] = np.asarray(run(pixels))
-        say(start_s=time.time() - order["begin"], digest=hashlib.sha256(logits.tobytes()).hexdigest())
-        for word in sys.stdin:
-            if word.strip() == "leave":
-                say(peak_rss_kib=peak_rss_kib())
-                return
-            begin = time.perf_counter()
-            run(pixels)
-            say(seconds=time.perf_counter() - begin)
-
-
-if __name__ == "__main__":
-    _work(json.loads(sys.argv[1]))

@@ -9,7 +9,10 @@
 
 #ifdef TARAN_X86
 #include <cpuid.h>
-extern const taran_kernels taran_avx512, taran_avxvnni, taran_avx2;
+extern const taran_kernels taran_avx512, taran_avx2;
+#ifdef TARAN_AVXVNNI
+extern const taran_kernels taran_avxvnni;
+#endif
 
 /* What the operating system keeps of registers, as bits of XCR0. */
 static uint32_t kept_registers(void)
@@ -35,12 +38,21 @@ static int has(const taran_kernels *kernels)
         const uint32_t needed = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
         return (kept & 0xE6) == 0xE6 && (b1 & needed) == needed && (c1 & bit_AVX512VNNI);
     }
+#ifdef TARAN_AVXVNNI
     if (kernels == &taran_avxvnni)
         return avx2 && (a7 & 1 << 4);
+#endif
     return avx2;
 }
 
-static const taran_kernels *const all[] = {&taran_avx512, &taran_avxvnni, &taran_avx2, &taran_portable};
+static const taran_kernels *const all[] = {
+    &taran_avx512,
+#ifdef TARAN_AVXVNNI
+    &taran_avxvnni,
+#endif
+    &taran_avx2,
+    &taran_portable,
+};
 #elif defined(TARAN_ARM)
 #ifdef __linux__
 #include <sys/auxv.h>

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.errors import GraphError
-from taran_eo.formats import integer_image
+from taran_eo.formats import Integer, integer_image
 from taran_eo.graph import (
     Concat,
     Conv,
@@ -29,6 +29,7 @@ from taran_eo.graph import (
     Op,
     Upsample,
     grid_mantissa,
+    sources_of,
     worst_accumulator,
 )
 
@@ -199,10 +200,17 @@ class _Writer:
 
     def write(self) -> Program:
         graph = self._graph
+        pixels = graph.tensors[graph.input]
+        if (pixels.format, pixels.level) != (Integer(8, signed=False), 0):
+            raise _lacks(graph.ops[0], f"reads pixels of {pixels.format} at level {pixels.level}, not uint8 at level 0")
+        if min(tensor.level for tensor in graph.tensors.values()) < 0:
+            raise _lacks(graph.ops[-1], "comes after an upsampling of the tile itself")
+        if not any(isinstance(op, Conv) and op.target == graph.output for op in graph.ops):
+            raise _lacks(graph.ops[-1], "is the last operation, and no convolution makes the logits")
         values: dict[str, tuple[_Part, ...]] = {
             graph.input: (self._add("load", None, graph.input, graph.bands, 0, GROUP_BYTES),)
         }
-        for op in graph.ops:
+        for op in _needed(graph):
             match op:
                 case Conv():
                     values[op.target] = self._convolve(op, values[op.source])
@@ -427,6 +435,15 @@ def _fold(
             first, end = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
 
 
+def _needed(graph: Graph) -> tuple[Op, ...]:
+    """The operations that the logits depend on; others would keep rows that nobody reads."""
+    needed = {graph.output}
+    for op in reversed(graph.ops):
+        if op.target in needed:
+            needed |= set(sources_of(op))
+    return tuple(op for op in graph.ops if op.target in needed)
+
+
 def _wide_tensors(graph: Graph) -> set[str]:
     """Names of the tensors that lie in words: by their own integers, by the weights that meet them, or by a join."""
     wide = set()
@@ -447,7 +464,10 @@ def _wide_tensors(graph: Graph) -> set[str]:
         for op in graph.ops:
             match op:
                 case Conv():
-                    if op.weights.dtype.itemsize > 1:
+                    low, high = int(op.weights.min()), int(op.weights.max())
+                    if low < -(2**15) or high >= 2**15:
+                        raise _lacks(op, f"has weights from {low} to {high}, and the kernels have 16 bits")
+                    if low < -128 or high > 127:
                         wide.add(op.source)
                 case MaxPool() | Upsample():
                     if {op.source, op.target} & wide:

@@ -409,7 +409,7 @@ static int64_t peak_portable(int64_t rounds)
     uint32_t sums[TARAN_OUTPUTS] = {0};
     for (int64_t round = 0; round < rounds; round++)
         for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
-            sums[i] += (uint32_t)(round & 255) * (uint32_t)(round >> 3 & 127);
+            sums[i] += (uint32_t)((round + i) & 255) * (uint32_t)((round >> 3) + i);
     for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
         kept = sums[i];
     (void)kept;

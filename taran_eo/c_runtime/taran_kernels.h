@@ -8,6 +8,9 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define TARAN_X86
+#if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
+#define TARAN_AVXVNNI
+#endif
 #elif defined(__aarch64__) && defined(__GNUC__)
 #define TARAN_ARM
 #endif

@@ -1,7 +1,7 @@
 /* AVX-VNNI: as AVX-512 with VNNI, in half the width and half the registers. */
 #include "taran_kernels.h"
 
-#ifdef TARAN_X86
+#ifdef TARAN_AVXVNNI
 #define TARGET __attribute__((target("avx2,fma,avxvnni")))
 #define INLINE static inline __attribute__((always_inline, target("avx2,fma,avxvnni")))
 #define NAME(x) avxvnni_##x

@@ -31,7 +31,7 @@ def command(
     Beside them stand the peak of this processor, measured in the same run, and the share of it that each reaches. Only
     ours compute the model's very integers; the others run the network behind it.
     """
-    from taran_eo.bench import measure
+    from taran_eo.bench import CONTENDERS, measure
     from taran_eo.model import Model
     from taran_eo.provenance import cores
 
@@ -51,8 +51,10 @@ def command(
     else:
         for line in table(result):
             tell(line)
-    if "native" in result.engines and not result.engines["native"].exact:
-        complain("The engines disagree on the logits of this model. Report it with the model")
+    wrong = [each.name for each in CONTENDERS if each.ours and each.name in result.engines]
+    wrong = [name for name in wrong if not result.engines[name].exact]
+    if wrong:
+        complain(f"{', '.join(wrong)} gave other logits than the model's. Report it with the model")
         raise typer.Exit(1)
 
 

@@ -12,7 +12,6 @@ from taran_eo.c_runtime import to_program
 from taran_eo.engines import native
 from taran_eo.engines.engine import Engine
 from taran_eo.engines.native import NativeEngine
-from taran_eo.engines.onnxruntime import OnnxRuntimeEngine
 from taran_eo.engines.reference import ReferenceEngine
 from taran_eo.errors import GraphError
 from taran_eo.graph import Graph
@@ -51,6 +50,9 @@ def open_engine(name: EngineName, graph: Graph, *, threads: int) -> Engine:
         case "reference":
             return ReferenceEngine(graph)
         case "onnxruntime":
+            # Who does not need them does not wait for them: onnx and onnxruntime take a third of a second to import.
+            from taran_eo.engines.onnxruntime import OnnxRuntimeEngine
+
             return OnnxRuntimeEngine(graph, threads)
         case "native":
             return NativeEngine(graph, threads)
@@ -79,7 +81,6 @@ __all__ = [
     "Engine",
     "EngineName",
     "NativeEngine",
-    "OnnxRuntimeEngine",
     "ReferenceEngine",
     "engines_for",
     "fastest_engine",

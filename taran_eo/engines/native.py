@@ -83,8 +83,9 @@ class _Tile(Structure):
 class NativeEngine:
     """A graph on the C kernels.
 
-    It allocates for the first tile of a size, and for the logits that it returns; its memory is some hundred rows
-    of each tensor, however many rows a tile has.
+    It allocates for the first tile of a size, and for the logits that it returns; its memory is some hundred rows of
+    each tensor, however many rows a tile has. It rounds by floats, in the processor's usual way, to nearest even: who
+    changes that way for a thread must not run an engine in it.
 
     Args:
         graph: A graph of integers.
@@ -109,13 +110,11 @@ class NativeEngine:
         self._rings = (_Ring * self._program.tensors)()
         self._arena = np.zeros(0, np.uint8)
         self._size = (0, 0)
-        self._turn = Lock()
-        self._workers = _Workers()
-        if not self._library.taran_workers_open(byref(self._workers), threads):
-            raise MemoryError("no memory for the threads of an engine")
+        self._threads = threads
+        self._hire(threads)
 
     def __del__(self) -> None:
-        if getattr(self, "_workers", None) is not None and self._workers.self:
+        if getattr(self, "_process", None) == os.getpid() and self._workers.self:
             self._library.taran_workers_close(byref(self._workers))
 
     @property
@@ -135,6 +134,8 @@ class NativeEngine:
         level = self._program.level
         logits = np.empty((self.graph.classes, rows >> level, cols >> level), np.int32)
         tile = _Tile(pixels.ctypes.data, *pixels.strides, len(pixels), logits.ctypes.data)
+        if self._process != os.getpid():
+            self._hire(self._threads)
         with self._turn:
             if self._size != (rows, cols):
                 self._make_room(rows, cols)
@@ -150,10 +151,17 @@ class NativeEngine:
         return logits
 
     def _make_room(self, rows: int, cols: int) -> None:
-        size = self._library.taran_layout(byref(self._program), rows, cols, STRIPE, self._rings)
-        self._arena = _aligned(size)
-        self._library.taran_prepare(byref(self._program), self._rings, self._arena.ctypes.data)
-        self._size = rows, cols
+        rings = (_Ring * self._program.tensors)()
+        arena = _aligned(self._library.taran_layout(byref(self._program), rows, cols, STRIPE, rings))
+        self._library.taran_prepare(byref(self._program), rings, arena.ctypes.data)
+        # All at once: had the memory not been there, the engine would still fit its last tile.
+        self._rings, self._arena, self._size = rings, arena, (rows, cols)
+
+    def _hire(self, threads: int) -> None:
+        """Get threads; those of a process do not come along into its forks."""
+        self._workers, self._turn, self._process = _Workers(), Lock(), os.getpid()
+        if not self._library.taran_workers_open(byref(self._workers), threads):
+            raise MemoryError("no memory for the threads of an engine")
 
 
 def is_built() -> bool:

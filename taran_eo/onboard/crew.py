@@ -253,7 +253,10 @@ def in_turn(
         for place, task in enumerate(tasks):
             if place + SCENES_AHEAD < len(tasks):
                 futures.append(opener.submit(crew.begin, tasks[place + SCENES_AHEAD], engine))
-            yield crew.do(task, futures.popleft().result, tick(task))
+            # Taken out when it is done with: who is interrupted while it is being opened leaves it for closing.
+            result = crew.do(task, futures[0].result, tick(task))
+            futures.popleft()
+            yield result
 
 
 def _let_go(opener: ThreadPoolExecutor, begun: "deque[Future[Begun]]") -> None:

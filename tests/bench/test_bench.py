@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from taran_eo.bench import CONTENDERS, measure
+from taran_eo.bench.measure import _Worker
 from taran_eo.engines import open_engine
 from taran_eo.errors import ConfigError
 from taran_eo.formats import Integer, Scaling, parse_format
@@ -80,3 +81,33 @@ def test_what_makes_no_sense_is_refused(taran_eo, repository):
     said = taran_eo("bench", "--size", "100x100", "--engines", "native")
     assert said.code == 2 and "multiples of 16" in said.err
     assert len({each.name for each in CONTENDERS}) == len(CONTENDERS)
+
+
+def test_a_worker_that_says_much_or_dies_stops_nobody(repository, tmp_path, monkeypatch, taran_eo):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.stderr.write('words ' * 40000)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    model = Model.open(repository / "models" / "thin_unet16_e2m3")
+    assert measure(model, size=(32, 32), threads=1, rounds=1, names=["native"]).engines["native"].exact
+    asked = _Worker._ask
+
+    def ask_the_dead(self, word):
+        self.process.kill()
+        self.process.wait()
+        return asked(self, word)
+
+    monkeypatch.setattr(_Worker, "_ask", ask_the_dead)
+    with pytest.raises(ConfigError, match="native cannot run this model"):
+        measure(model, size=(32, 32), threads=1, rounds=1, names=["native"])
+
+
+def test_engines_that_disagree_are_told(repository, monkeypatch, taran_eo):
+    begin = _Worker.begin
+
+    def forged(self):
+        begin(self)
+        self.digest += "x" * (self.contender.name == "native")
+
+    monkeypatch.setattr(_Worker, "begin", forged)
+    model = repository / "models" / "thin_unet16_e2m3"
+    said = taran_eo("bench", model, "--size", "32x32", "--rounds", 1, "--engines", "native,onnxruntime")
+    assert said.code == 1 and "native gave other logits" in said.err

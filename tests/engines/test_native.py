@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from taran_eo.c_runtime import to_program
 from taran_eo.engines import engines_for, fastest_engine, native, open_engine
 from taran_eo.engines.native import VARIABLE, NativeEngine, kernels_here, peak_gmac_s
 from taran_eo.errors import ConfigError, GraphError, MissingExtraError
-from taran_eo.formats import Integer, Scaling, integer_image, parse_format
+from taran_eo.formats import Integer, Scaling, decode, encode, integer_image, parse_format
 from taran_eo.graph import Concat, Conv, Graph, MaxPool, Requantize, Tensor, Upsample, run
 from tests.engines.replaying import build, replay
 from tests.graph.networks import in_float, random_unet
@@ -160,8 +161,6 @@ def chain(*ops, fmt="ue2m4", channels=5, bands=3, level=0):
             size = int(what[4:])
             weights = rng.integers(-60, 61, (channels, before.channels, size, size))
             image = parse_format("e2m3")
-            from taran_eo.formats import decode, encode
-
             weights = (decode(encode(weights / 8.0, image), image) * 8).astype(np.int8)
             how = Requantize(np.ones(channels, np.int32), rng.integers(8, 11, channels).astype(np.int32))
             add(Conv(top, name, weights, image, rng.integers(-99, 99, channels).astype(np.int32), how), channels,
@@ -271,6 +270,77 @@ def test_what_cannot_run_is_refused_by_name(monkeypatch):
     forced(monkeypatch, "mmx")
     with pytest.raises(ConfigError, match=r"mmx.*portable"):
         NativeEngine(graph, 1)
+
+
+def changed(graph, *, ops=None, output=None, **tensors):
+    named = dict(graph.tensors) | tensors
+    return Graph(graph.name, named, graph.ops if ops is None else ops, graph.input, output or graph.output)
+
+
+def test_graphs_that_the_kernels_would_misread_are_refused():
+    graph = chain("conv3", "pool", "conv3")
+    pixels, first = graph.tensors["pixels"], graph.ops[0]
+    uint4 = replace(pixels, format=Integer(4, signed=False))
+    with pytest.raises(GraphError, match="uint4"):
+        to_program(changed(graph, pixels=uint4))
+    with pytest.raises(GraphError, match="uint8 at level 0"):
+        to_program(changed(graph, pixels=replace(pixels, format=parse_format("int8"))))
+    up = chain("conv3", "up", "conv3", "pool")
+    assert min(tensor.level for tensor in up.tensors.values()) == -1
+    with pytest.raises(GraphError, match="upsampling of the tile itself"):
+        to_program(up)
+    ends = {name: graph.tensors[name] for name in ("pixels", "t0", "t1")}
+    with pytest.raises(GraphError, match="no convolution makes the logits"):
+        to_program(Graph("coarse", ends, graph.ops[:2], "pixels", "t1"))
+    heavy = Conv("pixels", "t0", first.weights.astype(np.int32) * 0 + 40000, Integer(20), first.bias, first.requantize)
+    with pytest.raises(GraphError, match="weights from 40000 to 40000"):
+        to_program(changed(graph, ops=(heavy, *graph.ops[1:])))
+
+
+def test_weights_decide_their_width_by_their_values(kernels):
+    rng = np.random.default_rng(2)
+    graph = chain("conv3", "conv1")
+    for fmt, dtype in ((Integer(8, signed=False), np.uint8), (Integer(12), np.int16), (Integer(6), np.int32)):
+        image = integer_image(fmt)
+        first = graph.ops[0]
+        weights = rng.integers(image.low, image.high + 1, first.weights.shape).astype(dtype)
+        ops = (Conv("pixels", "t0", weights, fmt, first.bias, first.requantize), *graph.ops[1:])
+        check(changed(graph, ops=ops), rng.integers(0, 256, (3, 8, 20), dtype=np.uint8))
+
+
+def test_what_nobody_reads_is_not_made():
+    graph = chain("conv3", "conv3")
+    dead = Conv(
+        "t0", "dead", graph.ops[1].weights, graph.ops[1].weight_format, graph.ops[1].bias, graph.ops[1].requantize
+    )
+    tensors = dict(graph.tensors) | {"dead": replace(graph.tensors["t1"], name="dead")}
+    more = Graph("more", tensors, (graph.ops[0], dead, *graph.ops[1:]), "pixels", "logits")
+    assert len(to_program(more).steps) == len(to_program(graph).steps)
+    check(more, np.full((3, 300, 8), 7, np.uint8))
+
+
+def test_an_engine_outlives_a_tile_that_there_was_no_memory_for(monkeypatch):
+    rng = np.random.default_rng(2)
+    graph = random_unet(rng, width=8, depth=1)
+    pixels = rng.integers(0, 256, (3, 16, 16), dtype=np.uint8)
+    engine = check(graph, pixels)
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(native, "_aligned", lambda size: (_ for _ in ()).throw(MemoryError(size)))
+        engine.run(np.zeros((3, 16, 6400), np.uint8))
+    assert np.array_equal(engine.run(pixels), run(graph, pixels))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+def test_a_fork_has_threads_of_its_own():
+    code = (
+        "import os, numpy as np; from taran_eo.model import Model; from taran_eo.engines.native import NativeEngine;"
+        "engine = NativeEngine(Model.open().graph, 2); tile = np.zeros((3, 64, 64), np.uint8);"
+        "before = engine.run(tile); child = os.fork();"
+        "same = np.array_equal(engine.run(tile), before);"
+        "os._exit(not same) if child == 0 else print(same, os.waitpid(child, 0)[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["True", "0"]
 
 
 def test_kernels_that_are_not_here_fall_back_and_say_so(monkeypatch):
