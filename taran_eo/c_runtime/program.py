@@ -12,7 +12,6 @@ Three things are settled here, once, and not while a tile runs:
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal, assert_never
 
 import numpy as np
@@ -151,20 +150,6 @@ class Program:
     tensors: tuple[Rows, ...]
     steps: tuple[Step, ...]
     level: int
-
-    @cached_property
-    def multiplications(self) -> int:
-        """Multiplications for each pixel of the coarsest tensor, padding included: what is done, not what counts."""
-        top = max(rows.level for rows in self.tensors)
-        total = 0
-        for step in self.steps:
-            if step.weights is not None:
-                level = self.level if step.target is None else self.tensors[step.target].level
-                padded = len(step.weights.bias)
-                groups = sum(reads.groups for phase in step.weights.phases for reads in phase)
-                numbers = groups * GROUP_BYTES // step.weights.lane * padded
-                total += (numbers << 2 * (top - level)) // len(step.weights.phases)
-        return total
 
 
 @dataclass(frozen=True)
