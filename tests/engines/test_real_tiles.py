@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from taran_eo.cli import app
 from taran_eo.engines import engines_for, open_engine
+from taran_eo.engines.native import VARIABLE, kernels_here
 from taran_eo.graph import run
 from taran_eo.imagery import read_jpeg
 from taran_eo.model import Model, replay
@@ -48,11 +49,30 @@ def test_evaluate_gives_what_the_card_says(repository, shared_data):
         assert f"| {name} | {scores[name]:.3f} [{low:.3f}, {high:.3f}] |" in card
 
 
-def test_every_real_tile_of_val(shared_data):
-    graph = Model.open().graph
-    engine = open_engine("onnxruntime", graph, threads=1)
+def real_tiles(shared_data):
     tiles = sorted((shared_data / "airbus" / "val").glob("*.jpg"))
     assert len(tiles) == 21
-    for tile in tiles:
-        pixels = np.ascontiguousarray(read_jpeg(tile).transpose(2, 0, 1))
-        assert np.array_equal(engine.run(pixels), run(graph, pixels)), tile.name
+    return {tile.name: np.ascontiguousarray(read_jpeg(tile).transpose(2, 0, 1)) for tile in tiles}
+
+
+def test_every_real_tile_of_val(shared_data):
+    graph = Model.open().graph
+    engines = [open_engine(name, graph, threads=1) for name in ("onnxruntime", "native")]
+    for name, pixels in real_tiles(shared_data).items():
+        expected = run(graph, pixels)
+        for engine in engines:
+            assert np.array_equal(engine.run(pixels), expected), (name, engine.name)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if not name.endswith("float")])
+def test_every_kernel_on_a_part_of_every_real_tile(repository, shared_data, monkeypatch, name):
+    graph = Model.open(repository / "models" / name).graph
+    engines = []
+    for kernels in kernels_here():
+        monkeypatch.setenv(VARIABLE, kernels)
+        engines.append(open_engine("native", graph, threads=1))
+    for place, (tile, pixels) in enumerate(real_tiles(shared_data).items()):
+        part = pixels[:, 24 * place :, 31 * place :][:, :112, :144]
+        expected = run(graph, np.ascontiguousarray(part))
+        for engine in engines:
+            assert np.array_equal(engine.run(part), expected), (tile, engine.kernels)
