@@ -5,6 +5,7 @@
 graph for all of them; `taran_eo.engines.native` runs it here.
 """
 
-from taran_eo.c_runtime.program import Program, Reads, Rows, Step, to_program
+from taran_eo.c_runtime.program import Program, Reads, Rows, Step
+from taran_eo.c_runtime.writer import to_program
 
 __all__ = ["Program", "Reads", "Rows", "Step", "to_program"]

@@ -1,6 +1,6 @@
 /* The integer runtime of taran_eo: C99, no allocation, no floating point in the portable part.
  *
- * A program is a list of operations over tensors, written by taran_eo.c_runtime.program. A tile flows through it in
+ * A program is a list of operations over tensors, written by taran_eo.c_runtime.writer. A tile flows through it in
  * stripes of rows: every tensor is a ring of the few rows that are still needed, so the working set stays in cache
  * whatever the height of the tile. Numbers lie pixel by pixel, all channels of a pixel together.
  *

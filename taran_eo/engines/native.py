@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo import c_runtime
-from taran_eo.c_runtime import Program, Rows, Step, to_program
-from taran_eo.c_runtime.program import Reads
+from taran_eo.c_runtime import Program, Reads, Rows, Step, to_program
 from taran_eo.errors import ConfigError, MissingExtraError
 from taran_eo.graph import Graph, check_tile
 
