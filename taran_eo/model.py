@@ -41,6 +41,7 @@ FORMAT = 1
 """Version of the folder's layout; raised when an older program would misread a newer folder."""
 
 DEFAULT_NAME = "thin_unet32_e2m3"
+DEFAULT_GATE = "ship_gate_e2m3"
 
 _MANIFEST, _FLIGHT, _GOLDEN, _CARD = "model.toml", "flight.safetensors", "golden.npz", "CARD.md"
 _WEIGHTS, _SUMS = "weights.safetensors", "SHA256SUMS"
@@ -140,7 +141,7 @@ class Model:
             ModelError: A file is missing or altered, of an unknown version, or contradicts another; the
                 message names the file.
         """
-        folder = _default() if path is None else path
+        folder = shipped(DEFAULT_NAME) if path is None else path
         _check_sums(folder)
         try:
             _check_format(load_toml(folder / _MANIFEST, _FormatOnly).format, folder)
@@ -295,10 +296,10 @@ def replay(model: Model, engine: Runs) -> list[Finding]:
     return findings
 
 
-def _default() -> Path:
-    """The model inside the installed package, else that of the checkout."""
+def shipped(name: str) -> Path:
+    """The folder of a model that comes with taran_eo: inside the installed package, else that of the checkout."""
     package = Path(__file__).resolve().parent
-    inside, beside = (folder / "models" / DEFAULT_NAME for folder in (package, package.parent))
+    inside, beside = (folder / "models" / name for folder in (package, package.parent))
     return inside if inside.is_dir() else beside
 
 

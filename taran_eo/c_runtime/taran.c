@@ -32,18 +32,27 @@ static void fill(uint8_t *bytes, int64_t count, int32_t value)
         bytes[i] = (uint8_t)value;
 }
 
-/* ---- which rows are needed, and when ---- */
+/* ---- which rows and columns are needed, and when ---- */
 
-/* Visit each tensor that an operation reads; for its output rows [from, to) it reads rows [*first, *end) of it. */
-static int32_t reads(const taran_program *program, const taran_op *op, int32_t index, int32_t from, int32_t to,
-                     int32_t *first, int32_t *end)
+enum { DOWN = 0, ACROSS = 1 };
+
+/* Visit each tensor that an operation reads; for its outputs [from, to), rows or columns, it reads [*first, *end). */
+static int32_t reads(const taran_program *program, const taran_op *op, int32_t index, int32_t along, int32_t from,
+                     int32_t to, int32_t *first, int32_t *end)
 {
     const taran_segment *segment;
+    int32_t at = 0, count = 1, bytes;
     switch (op->kind) {
     case TARAN_CONV:
         segment = &program->segment[op->first[0] + index];
-        *first = (segment->folded ? half(from) : from) + segment->row;
-        *end = (segment->folded ? half(to - 1) : to - 1) + segment->row + 1;
+        at = segment->row;
+        if (along == ACROSS) {
+            bytes = pixel_bytes(&program->tensor[segment->tensor]);
+            at = segment->col;
+            count = (4 * segment->groups + bytes - 1) / bytes;
+        }
+        *first = (segment->folded ? half(from) : from) + at;
+        *end = (segment->folded ? half(to - 1) : to - 1) + at + count;
         return segment->tensor;
     case TARAN_POOL:
         *first = 2 * from;
@@ -68,7 +77,33 @@ static int32_t segments_of(const taran_op *op)
     return all;
 }
 
-/* How many rows of every tensor are needed before the output has `rows`. */
+/* Where each tensor begins, and how wide it is, for the wanted logits. */
+static void trim(const taran_program *program, int32_t cols, const taran_window *wanted, taran_ring *rings)
+{
+    for (int32_t t = 0; t < program->tensors; t++) {
+        rings[t].top = rings[t].left = INT32_MAX;
+        rings[t].width = 0;
+    }
+    for (int32_t o = program->ops - 1; o >= 0; o--) {
+        const taran_op *op = &program->op[o];
+        const taran_ring *target = op->target < 0 ? NULL : &rings[op->target];
+        int32_t top = target == NULL ? wanted->row : target->top;
+        int32_t left = target == NULL ? wanted->col : target->left;
+        int32_t width = target == NULL ? wanted->cols : target->width;
+        for (int32_t i = 0; i < segments_of(op); i++) {
+            int32_t first, end, right, tensor = reads(program, op, i, DOWN, top, top + 1, &first, &end);
+            taran_ring *source = &rings[tensor];
+            source->top = least(source->top, most(first, 0));
+            reads(program, op, i, ACROSS, left, left + width, &first, &end);
+            right = most(source->width == 0 ? 0 : source->left + source->width,
+                         least(end, cols >> program->tensor[tensor].level));
+            source->left = least(source->left, most(first, 0));
+            source->width = right - source->left;
+        }
+    }
+}
+
+/* How many rows of every tensor are needed before the output has those above `rows`. */
 static void need(const taran_program *program, taran_ring *rings, int32_t rows)
 {
     for (int32_t t = 0; t < program->tensors; t++)
@@ -77,14 +112,14 @@ static void need(const taran_program *program, taran_ring *rings, int32_t rows)
         const taran_op *op = &program->op[o];
         int32_t to = op->target < 0 ? rows : rings[op->target].needed;
         for (int32_t i = 0; i < segments_of(op); i++) {
-            int32_t first, end = 0, tensor = reads(program, op, i, 0, to, &first, &end);
+            int32_t first, end = 0, tensor = reads(program, op, i, DOWN, 0, to, &first, &end);
             if (to > 0)
                 rings[tensor].needed = least(most(rings[tensor].needed, end), rings[tensor].height);
         }
     }
 }
 
-/* The first row of a tensor that operations still to come will read, when `rows` of the output are made. */
+/* The first row of a tensor that operations still to come will read, when the output has those above `rows`. */
 static int32_t oldest(const taran_program *program, const taran_ring *rings, int32_t tensor, int32_t rows)
 {
     int32_t low = INT32_MAX;
@@ -93,7 +128,7 @@ static int32_t oldest(const taran_program *program, const taran_ring *rings, int
         int32_t from = op->target < 0 ? rows : rings[op->target].done;
         for (int32_t i = 0; i < segments_of(op); i++) {
             int32_t first, end;
-            if (reads(program, op, i, from, from + 1, &first, &end) == tensor)
+            if (reads(program, op, i, DOWN, from, from + 1, &first, &end) == tensor)
                 low = least(low, most(first, 0));
         }
     }
@@ -107,26 +142,27 @@ static int64_t ring_bytes(const taran_tensor *tensor, const taran_ring *ring)
     return (ring->rows + 1) * ring->row_bytes + aligned((int64_t)TARAN_OVERREAD * pixel_bytes(tensor));
 }
 
-int64_t taran_layout(const taran_program *program, int32_t rows, int32_t cols, int32_t stripe, taran_ring *rings)
+int64_t taran_layout(const taran_program *program, int32_t rows, int32_t cols, const taran_window *wanted,
+                     int32_t stripe, taran_ring *rings)
 {
     int64_t arena = 0;
+    trim(program, cols, wanted, rings);
     for (int32_t t = 0; t < program->tensors; t++) {
         const taran_tensor *tensor = &program->tensor[t];
         rings[t].height = rows >> tensor->level;
-        rings[t].width = cols >> tensor->level;
         rings[t].row_bytes = aligned((int64_t)(rings[t].width + 2 * tensor->margin) * pixel_bytes(tensor));
-        rings[t].done = 0;
+        rings[t].done = rings[t].top;
         rings[t].rows = 0;
     }
-    for (int32_t made = 0; made < rows >> program->level; made += stripe) {
-        need(program, rings, least(made + stripe, rows >> program->level));
+    for (int32_t made = 0; made < wanted->rows; made += stripe) {
+        need(program, rings, wanted->row + least(made + stripe, wanted->rows));
         for (int32_t o = 0; o < program->ops; o++) {
             int32_t target = program->op[o].target;
             if (target < 0)
                 continue;
             if (rings[target].needed > rings[target].done)
                 rings[target].rows = most(rings[target].rows,
-                                          rings[target].needed - oldest(program, rings, target, made));
+                                          rings[target].needed - oldest(program, rings, target, wanted->row + made));
             rings[target].done = rings[target].needed;
         }
     }
@@ -137,6 +173,7 @@ int64_t taran_layout(const taran_program *program, int32_t rows, int32_t cols, i
     return arena;
 }
 
+/* The first column that is held of a row. */
 static uint8_t *row_at(const taran_program *program, const taran_ring *rings, uint8_t *arena, int32_t tensor,
                        int32_t row)
 {
@@ -148,8 +185,17 @@ static uint8_t *row_at(const taran_program *program, const taran_ring *rings, ui
 
 void taran_prepare(const taran_program *program, const taran_ring *rings, uint8_t *arena)
 {
-    for (int32_t t = 0; t < program->tensors; t++)
-        fill(arena + rings[t].offset, ring_bytes(&program->tensor[t], &rings[t]), program->tensor[t].zero);
+    for (int32_t t = 0; t < program->tensors; t++) {
+        const taran_tensor *tensor = &program->tensor[t];
+        const int64_t margin = (int64_t)tensor->margin * pixel_bytes(tensor), bytes = rings[t].row_bytes;
+        const int64_t inside = (int64_t)rings[t].width * pixel_bytes(tensor);
+        uint8_t *row = arena + rings[t].offset;
+        for (int32_t r = 0; r < rings[t].rows; r++, row += bytes) {
+            fill(row, margin, tensor->zero);
+            fill(row + margin + inside, bytes - margin - inside, tensor->zero);
+        }
+        fill(row, bytes, tensor->zero);
+    }
 }
 
 /* ---- a stripe of one operation, in units that do not touch one another's rows ---- */
@@ -161,8 +207,8 @@ typedef struct {
     const taran_kernels *kernels;
     const taran_tile *tile;
     const taran_op *op;
-    int32_t height, width; /* of its target */
-    int32_t first, rows;   /* of the stripe */
+    int32_t left, width; /* of its target */
+    int32_t first, rows; /* of the stripe */
 } taran_work;
 
 static void load(const taran_work *work, int32_t row)
@@ -171,7 +217,7 @@ static void load(const taran_work *work, int32_t row)
     /* Not read again for each pixel, as they would be: bytes that are written could be they. */
     const int64_t band = work->tile->band, col = work->tile->col;
     const int32_t bands = work->tile->bands, width = work->width, channels = tensor->channels;
-    const uint8_t *pixels = work->tile->pixels + row * work->tile->row;
+    const uint8_t *pixels = work->tile->pixels + row * work->tile->row + work->left * col;
     uint8_t *bytes = row_at(work->program, work->rings, work->arena, work->op->target, row);
     int16_t *words = (int16_t *)bytes;
     if (tensor->lane == 1 && bands == 3)
@@ -193,20 +239,22 @@ static void load(const taran_work *work, int32_t row)
 static void upsample(const taran_work *work, int32_t row)
 {
     int32_t bytes = pixel_bytes(&work->program->tensor[work->op->source]);
+    int32_t before = work->rings[work->op->source].left;
     const uint8_t *source = row_at(work->program, work->rings, work->arena, work->op->source, row / 2);
     uint8_t *target = row_at(work->program, work->rings, work->arena, work->op->target, row);
-    for (int32_t col = 0; col < work->rings[work->op->target].width; col++)
+    for (int32_t col = 0; col < work->width; col++)
         for (int32_t i = 0; i < bytes; i++)
-            target[(int64_t)col * bytes + i] = source[(int64_t)(col / 2) * bytes + i];
+            target[(int64_t)col * bytes + i] = source[(int64_t)((work->left + col) / 2 - before) * bytes + i];
 }
 
 static void pool(const taran_work *work, int32_t row)
 {
     const taran_tensor *tensor = &work->program->tensor[work->op->source];
-    work->kernels->largest(row_at(work->program, work->rings, work->arena, work->op->source, 2 * row),
-                           row_at(work->program, work->rings, work->arena, work->op->source, 2 * row + 1),
+    int64_t skip = (int64_t)(2 * work->left - work->rings[work->op->source].left) * pixel_bytes(tensor);
+    work->kernels->largest(row_at(work->program, work->rings, work->arena, work->op->source, 2 * row) + skip,
+                           row_at(work->program, work->rings, work->arena, work->op->source, 2 * row + 1) + skip,
                            row_at(work->program, work->rings, work->arena, work->op->target, row),
-                           work->rings[work->op->target].width, tensor->channels, tensor->lane);
+                           work->width, tensor->channels, tensor->lane);
 }
 
 static void convolve(const taran_work *work, int32_t row, int32_t piece)
@@ -214,12 +262,12 @@ static void convolve(const taran_work *work, int32_t row, int32_t piece)
     const taran_program *program = work->program;
     const taran_op *op = work->op;
     int32_t across = op->phases == 4 ? 2 : 1; /* phases of a row */
-    int32_t begin = piece * TARAN_PIECE, end = least(begin + TARAN_PIECE, work->width);
+    int32_t begin = work->left + piece * TARAN_PIECE, end = least(begin + TARAN_PIECE, work->left + work->width);
     taran_row job;
     job.op = op;
     for (int32_t side = 0; side < across; side++) {
-        int32_t phase = across == 2 ? row % 2 * 2 + side : 0;
         int32_t col = begin + side;
+        int32_t phase = across == 2 ? row % 2 * 2 + col % 2 : 0;
         job.outputs = (end - begin - side + across - 1) / across;
         if (job.outputs <= 0)
             continue;
@@ -227,7 +275,7 @@ static void convolve(const taran_work *work, int32_t row, int32_t piece)
         for (int32_t s = 0; s < op->count[phase]; s++) {
             const taran_segment *segment = &program->segment[op->first[phase] + s];
             int32_t bytes = pixel_bytes(&program->tensor[segment->tensor]);
-            int32_t at = (segment->folded ? col / 2 : col) + segment->col;
+            int32_t at = (segment->folded ? col / 2 : col) + segment->col - work->rings[segment->tensor].left;
             job.reads[s].pixels = row_at(program, work->rings, work->arena, segment->tensor,
                                          (segment->folded ? row / 2 : row) + segment->row) + (int64_t)at * bytes;
             job.reads[s].weights = op->weights + segment->weights;
@@ -236,8 +284,9 @@ static void convolve(const taran_work *work, int32_t row, int32_t piece)
         }
         if (op->target < 0) {
             job.target = NULL;
-            job.logits = work->tile->logits + (int64_t)row * work->width + col;
-            job.plane = (int64_t)work->height * work->width;
+            const taran_window *wanted = &work->tile->wanted;
+            job.logits = work->tile->logits + (int64_t)(row - wanted->row) * wanted->cols + col - wanted->col;
+            job.plane = (int64_t)wanted->rows * wanted->cols;
             job.step = across;
             job.zero = job.lane = 0;
         } else {
@@ -245,7 +294,7 @@ static void convolve(const taran_work *work, int32_t row, int32_t piece)
             job.logits = NULL;
             job.plane = 0;
             job.target = row_at(program, work->rings, work->arena, op->target, row) +
-                         (int64_t)col * pixel_bytes(tensor);
+                         (int64_t)(col - work->left) * pixel_bytes(tensor);
             job.step = (int64_t)across * pixel_bytes(tensor);
             job.zero = tensor->zero;
             job.lane = tensor->lane;
@@ -288,26 +337,24 @@ static void stripe_of(taran_work *work, const taran_workers *workers)
 void taran_run(const taran_program *program, taran_ring *rings, uint8_t *arena, int32_t stripe,
                const taran_kernels *kernels, const taran_workers *workers, const taran_tile *tile)
 {
-    const taran_ring *input = &rings[program->op[0].target];
-    int32_t height = input->height >> program->level, width = input->width >> program->level;
+    const taran_window *wanted = &tile->wanted;
     taran_work work = {program, rings, arena, kernels, tile, NULL, 0, 0, 0, 0};
     for (int32_t t = 0; t < program->tensors; t++)
-        rings[t].done = 0;
-    for (int32_t made = 0; made < height; made += stripe) {
-        int32_t rows = least(made + stripe, height);
-        need(program, rings, rows);
+        rings[t].done = rings[t].top;
+    for (int32_t made = 0; made < wanted->rows; made += stripe) {
+        int32_t end = wanted->row + least(made + stripe, wanted->rows);
+        need(program, rings, end);
         for (int32_t o = 0; o < program->ops; o++) {
             taran_ring *target = program->op[o].target < 0 ? NULL : &rings[program->op[o].target];
-            int32_t end = target == NULL ? rows : target->needed;
             work.op = &program->op[o];
-            work.first = target == NULL ? made : target->done;
-            work.height = target == NULL ? height : target->height;
-            work.width = target == NULL ? width : target->width;
-            work.rows = end - work.first;
+            work.first = target == NULL ? wanted->row + made : target->done;
+            work.rows = (target == NULL ? end : target->needed) - work.first;
+            work.left = target == NULL ? wanted->col : target->left;
+            work.width = target == NULL ? wanted->cols : target->width;
             if (work.rows > 0)
                 stripe_of(&work, workers);
             if (target != NULL)
-                target->done = end;
+                target->done = target->needed;
         }
     }
 }

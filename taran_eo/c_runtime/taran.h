@@ -4,9 +4,11 @@
  * stripes of rows: every tensor is a ring of the few rows that are still needed, so the working set stays in cache
  * whatever the height of the tile. Numbers lie pixel by pixel, all channels of a pixel together.
  *
- *     taran_layout(&program, rows, cols, stripe, rings)   how many bytes the arena needs
- *     taran_prepare(&program, rings, arena)               once for each size of tile
- *     taran_run(&program, rings, arena, ...)              for each tile
+ *     taran_layout(&program, rows, cols, &wanted, stripe, rings)   how many bytes the arena needs
+ *     taran_prepare(&program, rings, arena)                        once for each size of tile, and window of it
+ *     taran_run(&program, rings, arena, ...)                       for each tile
+ *
+ * Of every tensor only those rows and columns are made that the wanted logits depend on.
  */
 #ifndef TARAN_H
 #define TARAN_H
@@ -72,12 +74,19 @@ typedef struct {
     const taran_segment *segment;
 } taran_program;
 
+/* Some logits of a tile. */
+typedef struct {
+    int32_t row, col, rows, cols;
+} taran_window;
+
 /* Where the rows of a tensor lie, and how far it is: row r is at offset + r % rows * row_bytes. */
 typedef struct {
     int64_t offset, row_bytes;
     int32_t rows;         /* that the ring holds */
-    int32_t height, width; /* of the whole tensor */
-    int32_t done, needed; /* rows that are made; that this stripe needs */
+    int32_t height;       /* of the whole tensor */
+    int32_t top;          /* the first row that is made */
+    int32_t left, width;  /* the first column that is made, and how many */
+    int32_t done, needed; /* the row behind those that are made; behind those that this stripe needs */
 } taran_ring;
 
 /* One row of one convolution, for one phase of its columns. */
@@ -123,14 +132,16 @@ typedef struct {
     const uint8_t *pixels;
     int64_t band, row, col; /* bytes from one to the next */
     int32_t bands;
-    int32_t *logits; /* [channels][rows >> level][cols >> level] */
+    taran_window wanted; /* as it was laid out */
+    int32_t *logits;     /* [channels][wanted.rows][wanted.cols] */
 } taran_tile;
 
-/* Fill in the rings of a tile of rows x cols pixels, of which `stripe` rows of logits are made at a time; returns the
- * bytes of the arena. */
-int64_t taran_layout(const taran_program *program, int32_t rows, int32_t cols, int32_t stripe, taran_ring *rings);
+/* Fill in the rings of a tile of rows x cols pixels, of whose wanted logits `stripe` rows are made at a time; returns
+ * the bytes of the arena. */
+int64_t taran_layout(const taran_program *program, int32_t rows, int32_t cols, const taran_window *wanted,
+                     int32_t stripe, taran_ring *rings);
 
-/* Write what never changes, the margins, into a new arena, which is aligned to TARAN_ALIGNMENT. */
+/* Write what never changes, the margins, into an arena, which is aligned to TARAN_ALIGNMENT. */
 void taran_prepare(const taran_program *program, const taran_ring *rings, uint8_t *arena);
 
 /* Run a tile; workers may be NULL. */

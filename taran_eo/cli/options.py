@@ -1,9 +1,12 @@
 """Options that several commands share, declared once."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from taran_eo.model import Model
 
 
 def folder(text: str) -> Path:
@@ -21,10 +24,32 @@ ModelFolder = Annotated[
     Path | None,
     typer.Option(exists=True, file_okay=False, help="Model folder; the one that comes with taran_eo if left out."),
 ]
+GateFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--gate",
+        metavar="FOLDER|none",
+        help="Gate that decides where the model runs; the one that comes with taran_eo if left out, and `none` lets it "
+        "run everywhere.",
+    ),
+]
 EngineChoice = Annotated[
     Literal["auto", "native", "onnxruntime", "reference"],
     typer.Option(help="What computes; integer models give the same results, bit for bit."),
 ]
+
+
+def open_gate(text: str | None) -> "Model | None":
+    """The gate that is asked for.
+
+    Raises:
+        ModelError: There is none in that folder.
+    """
+    from taran_eo.model import DEFAULT_GATE, Model, shipped
+
+    return None if text == "none" else Model.open(shipped(DEFAULT_GATE) if text is None else Path(text))
+
+
 Bands = Annotated[str | None, typer.Option(help="Bands for red, green, blue, e.g. 3,2,1.")]
 Threshold = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="Probability from which a pixel is ship; the model's own.")

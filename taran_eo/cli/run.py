@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from taran_eo.cli.console import complain, on_terminal, parse_bands, print_json, print_table
-from taran_eo.cli.options import Bands, EngineChoice, ModelFolder, Threshold, folder
+from taran_eo.cli.options import Bands, EngineChoice, GateFolder, ModelFolder, Threshold, folder, open_gate
 
 if TYPE_CHECKING:
     from taran_eo.onboard import Progress, Summary
@@ -24,6 +24,7 @@ def command(
         typer.Option("-o", "--output", parser=folder, metavar="FOLDER", help="Folder for masks, ships and products."),
     ],
     model: ModelFolder = None,
+    gate: GateFolder = None,
     engine: EngineChoice = "auto",
     threshold: Threshold = None,
     tile: Annotated[
@@ -68,6 +69,7 @@ def command(
                 imagery,
                 output,
                 Model.open(model),
+                gate=open_gate(gate),
                 engine=engine,
                 options=options,
                 jobs=jobs,

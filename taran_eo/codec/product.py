@@ -61,6 +61,8 @@ class Product:
         model: Name of the model.
         model_digest: SHA-256 of the model's program, hexadecimal.
         threshold: Probability from which on a pixel is ship.
+        gate: First digits of the SHA-256 of the gate's program, which decided where the model ran; None where it ran
+            everywhere, as it did in the first version of this list.
         software: Program and version that made the product.
         ships: One record a ship, as `taran_eo.ships.Ship.record` gives it.
         codec: Name of the codec of the blocks.
@@ -81,9 +83,10 @@ class Product:
     threshold: float
     software: str
     ships: tuple[dict[str, JsonValue], ...]
+    gate: str | None = None
     codec: Literal["run-length"] = "run-length"
     blocks: tuple[bytes, ...] = ()
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
 
     def windows(self) -> Iterator[Window]:
         """Where the blocks lie in the scene, in their order."""

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from taran_eo import c_runtime
 from taran_eo.c_runtime import Program, Reads, Rows, Step, to_program
+from taran_eo.engines.engine import check_request
 from taran_eo.errors import ConfigError, MissingExtraError
-from taran_eo.graph import Graph, check_tile
+from taran_eo.graph import Graph
+from taran_eo.imagery.window import Window
 
 VARIABLE = "TARAN_EO_KERNELS"
 
@@ -58,11 +60,15 @@ class _Program(Structure):
     )
 
 
+class _Window(Structure):
+    _fields_ = tuple((name, c_int32) for name in ("row", "col", "rows", "cols"))
+
+
 class _Ring(Structure):
     _fields_ = (
         ("offset", c_int64),
         ("row_bytes", c_int64),
-        *((name, c_int32) for name in ("rows", "height", "width", "done", "needed")),
+        *((name, c_int32) for name in ("rows", "height", "top", "left", "width", "done", "needed")),
     )
 
 
@@ -75,6 +81,7 @@ class _Tile(Structure):
         ("pixels", c_void_p),
         *((name, c_int64) for name in ("band", "row", "col")),
         ("bands", c_int32),
+        ("wanted", _Window),
         ("logits", c_void_p),
     )
 
@@ -82,9 +89,9 @@ class _Tile(Structure):
 class NativeEngine:
     """A graph on the C kernels.
 
-    It allocates for the first tile of a size, and for the logits that it returns; its memory is some hundred rows of
-    each tensor, however many rows a tile has. It rounds by floats, in the processor's usual way, to nearest even: who
-    changes that way for a thread must not run an engine in it.
+    It allocates for the first of the largest tiles, and for the logits that it returns; its memory is some hundred rows
+    of each tensor, however many rows a tile has. It rounds by floats, in the processor's usual way, to nearest even:
+    who changes that way for a thread must not run an engine in it.
 
     Args:
         graph: A graph of integers.
@@ -108,7 +115,7 @@ class NativeEngine:
         self._kept, self._program = in_c(to_program(graph))
         self._rings = (_Ring * self._program.tensors)()
         self._arena = np.zeros(0, np.uint8)
-        self._size = (0, 0)
+        self._laid_out: tuple[int, int, Window] | None = None
         self._threads = threads
         self._hire(threads)
 
@@ -123,21 +130,21 @@ class NativeEngine:
 
     @property
     def arena_bytes(self) -> int:
-        """Memory of the tensors, for the size of the last tile."""
+        """Memory of the tensors, for the largest tile so far."""
         return self._arena.nbytes
 
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def run(self, pixels: NDArray[np.uint8], wanted: Window | None = None) -> NDArray[np.int32]:
         """Compute the logits of a tile; see `Engine.run`. Other threads of Python go on meanwhile."""
-        check_tile(self.graph, pixels)
+        wanted = check_request(self.graph, pixels, wanted)
         _, rows, cols = pixels.shape
-        level = self._program.level
-        logits = np.empty((self.graph.classes, rows >> level, cols >> level), np.int32)
-        tile = _Tile(pixels.ctypes.data, *pixels.strides, len(pixels), logits.ctypes.data)
+        logits = np.empty((self.graph.classes, wanted.rows, wanted.cols), np.int32)
+        window = _Window(wanted.row, wanted.col, wanted.rows, wanted.cols)
+        tile = _Tile(pixels.ctypes.data, *pixels.strides, len(pixels), window, logits.ctypes.data)
         if self._process != os.getpid():
             self._hire(self._threads)
         with self._turn:
-            if self._size != (rows, cols):
-                self._make_room(rows, cols)
+            if self._laid_out != (rows, cols, wanted):
+                self._lay_out(rows, cols, wanted, window)
             self._library.taran_run(
                 byref(self._program),
                 self._rings,
@@ -149,12 +156,13 @@ class NativeEngine:
             )
         return logits
 
-    def _make_room(self, rows: int, cols: int) -> None:
+    def _lay_out(self, rows: int, cols: int, wanted: Window, window: _Window) -> None:
         rings = (_Ring * self._program.tensors)()
-        arena = _aligned(self._library.taran_layout(byref(self._program), rows, cols, STRIPE, rings))
+        size = self._library.taran_layout(byref(self._program), rows, cols, byref(window), STRIPE, rings)
+        arena = _aligned(size) if size > self._arena.nbytes else self._arena
+        # From here on nothing fails: had the memory not been there, the engine would still fit its last tile.
         self._library.taran_prepare(byref(self._program), rings, arena.ctypes.data)
-        # All at once: had the memory not been there, the engine would still fit its last tile.
-        self._rings, self._arena, self._size = rings, arena, (rows, cols)
+        self._rings, self._arena, self._laid_out = rings, arena, (rows, cols, wanted)
 
     def _hire(self, threads: int) -> None:
         """Get threads; those of a process do not come along into its forks."""

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
+from taran_eo.engines.engine import check_request, needed
 from taran_eo.export import to_onnx
-from taran_eo.graph import Graph, check_tile
+from taran_eo.graph import Graph
+from taran_eo.imagery.window import Window
 
 
 class OnnxRuntimeEngine:
@@ -43,10 +45,10 @@ class OnnxRuntimeEngine:
             to_onnx(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
-    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def run(self, pixels: NDArray[np.uint8], wanted: Window | None = None) -> NDArray[np.int32]:
         """Compute the logits of a tile; see `Engine.run`."""
-        check_tile(self.graph, pixels)
+        part, place = needed(self.graph, pixels, check_request(self.graph, pixels, wanted))
         with self._turn:  # two tiles at once would take twice the memory, and no less time
-            (logits,) = self._session.run(None, {self.graph.input: pixels[None]})
-        result: NDArray[np.int32] = logits[0]
+            (logits,) = self._session.run(None, {self.graph.input: pixels[None, :, *part.slices]})
+        result: NDArray[np.int32] = logits[0][:, *place.slices]
         return result

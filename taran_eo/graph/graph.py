@@ -94,20 +94,28 @@ class Graph:
     @cached_property
     def reach(self) -> int:
         """How many pixels away a pixel can still change a logit."""
-        return max(self._reach_of(phase) for phase in range(self.alignment))
+        level = self.tensors[self.output].level
+        furthest = 0
+        for logit in range(self.alignment >> level):
+            low, high = self.spans(logit, logit + 1)[self.input]
+            furthest = max(furthest, (logit << level) - low, high - (logit + 1 << level))
+        return furthest
 
-    def _reach_of(self, position: int) -> int:
-        # Needed interval of each tensor along one axis, from the logit at `position` back to the pixels.
-        needed = {self.output: (position, position)}
+    def spans(self, first: int, stop: int) -> dict[str, tuple[int, int]]:
+        """The rows ``[low, high)`` of each tensor that the rows ``[first, stop)`` of the logits depend on.
+
+        So it is with columns. Rows beyond a tile are among them.
+        """
+        needed = {self.output: (first, stop)}
         for op in reversed(self.ops):
             low, high = needed[op.target]
             match op:
                 case Conv() | FloatConv():
                     low, high = low - op.kernel // 2, high + op.kernel // 2
                 case MaxPool():
-                    low, high = 2 * low, 2 * high + 1
+                    low, high = 2 * low, 2 * high
                 case Upsample():
-                    low, high = low // 2, high // 2
+                    low, high = low // 2, -(-high // 2)
                 case Concat():
                     pass
                 case _:
@@ -115,8 +123,7 @@ class Graph:
             for source in sources_of(op):
                 before = needed.get(source, (low, high))
                 needed[source] = min(before[0], low), max(before[1], high)
-        low, high = needed[self.input]
-        return max(position - low, high - position)
+        return needed
 
     @property
     def halo(self) -> int:
@@ -141,8 +148,27 @@ class Graph:
 
     def macs(self, rows: int, cols: int) -> int:
         """Multiplications of a tile of rows x cols pixels."""
+        return self.macs_of(rows, cols, (0, 0, rows, cols))
+
+    def macs_of(self, rows: int, cols: int, wanted: tuple[int, int, int, int]) -> int:
+        """Multiplications behind some of a tile's logits, if nothing is computed that they do not depend on.
+
+        Args:
+            rows: Rows of the tile, in pixels.
+            cols: Columns of the tile.
+            wanted: First row, first column, rows and columns of the logits, in pixels.
+        """
+        level = self.tensors[self.output].level
+        row, col, height, width = (each >> level for each in wanted)
+        down, across = self.spans(row, row + height), self.spans(col, col + width)
+
+        def length(span: tuple[int, int], whole: int) -> int:
+            return min(span[1], whole) - max(span[0], 0)
+
         return sum(
-            op.weights.size * (rows >> self.tensors[op.target].level) * (cols >> self.tensors[op.target].level)
+            op.weights.size
+            * length(down[op.target], rows >> self.tensors[op.target].level)
+            * length(across[op.target], cols >> self.tensors[op.target].level)
             for op in self._convolutions
         )
 

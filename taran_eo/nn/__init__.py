@@ -9,7 +9,7 @@ Needs the extra ``train``. Three things are here for use by themselves:
 * `quantize` makes a `QuantizedNetwork` of any trained network of convolutions, ReLU, 2x2 max pooling, nearest
   upsampling and concatenation, as a `Quantization` says; `calibrate` sets the scales of its activations. It trains like
   any other network, and `lower` freezes it into an integer program (`taran_eo.graph`) with the same logits.
-* `ThinUNet` is the float network of this project.
+* `ThinUNet` is the float network of this project, `ShipGate` the tiny one that decides where it runs.
 
 Example:
     Six bits in a network of one's own, forward and backward:
@@ -44,11 +44,14 @@ Example:
 from taran_eo.nn.lowering import lower
 from taran_eo.nn.quantized import Quantization, QuantizedNetwork, calibrate, quantize
 from taran_eo.nn.rounding import compile_kernels, fake_quantize, fake_quantize_blocks, round_to
+from taran_eo.nn.ship_gate import ShipGate, ShipGateShape
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 
 __all__ = [
     "Quantization",
     "QuantizedNetwork",
+    "ShipGate",
+    "ShipGateShape",
     "ThinUNet",
     "ThinUNetShape",
     "calibrate",

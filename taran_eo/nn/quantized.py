@@ -278,18 +278,18 @@ class QuantizedNetwork(nn.Module):
         super().__init__()
         self.program = program
         self.how = how
-        groups = _joined(program.steps)
+        groups, pixels = _joined(program.steps), _resized_pixels(program.steps)
         quantizers = {group: ActivationQuantizer(how.activations, how) for group in dict.fromkeys(groups.values())}
         self.convolutions = nn.ModuleDict()
         for place, step in enumerate(program.steps):
             if not isinstance(step, Affine):
                 continue
             fmt = how.weights
-            if step.source == INPUT:
+            if step.source in pixels:
                 fmt = how.first_weights or how.weights
             elif step.target == OUTPUT:
                 fmt = how.head_weights or how.weights
-            source = None if step.source == INPUT else quantizers[groups[step.source]]
+            source = None if step.source in pixels else quantizers[groups[step.source]]
             unit = QuantizedConv(step, fmt, how, source, program.pixel_scale)
             if step.relu:
                 unit.target = quantizers[groups[step.target]]
@@ -354,6 +354,15 @@ def _joined(steps: tuple[Step, ...]) -> dict[str, str]:
             for source in sources_of(step):
                 first[root(source)] = root(step.target)
     return {name: root(name) for step in steps for name in (step.target, *_sources(step))}
+
+
+def _resized_pixels(steps: tuple[Step, ...]) -> frozenset[str]:
+    """The tensors that hold pixels as they came: the input, and what is pooled or upsampled of it."""
+    pixels = {INPUT}
+    for step in steps:
+        if isinstance(step, MaxPool | Upsample) and step.source in pixels:
+            pixels.add(step.target)
+    return frozenset(pixels)
 
 
 def quantize(network: nn.Module, how: Quantization, bands: int = 3) -> QuantizedNetwork:

@@ -84,6 +84,7 @@ def run(
     folder: Path,
     model: Model,
     *,
+    gate: Model | None = None,
     engine: EngineName = "auto",
     options: Options | None = None,
     jobs: int = 1,
@@ -101,6 +102,7 @@ def run(
         paths: Image files, and folders that are searched; `folder` itself is left out.
         folder: Where the outputs and the journal go.
         model: The model.
+        gate: What decides where the model runs; None lets it run everywhere.
         engine: Name of the engine.
         options: What decides the results; None for the usual.
         jobs: Scenes done at the same time, each in a process of its own that has its share of the cores.
@@ -121,7 +123,7 @@ def run(
     if jobs < 1:
         raise ConfigError(f"{jobs} jobs cannot do anything", remedy="Give 1 or more", jobs=jobs)
     options = Options() if options is None else options
-    options.check(model)
+    options.check(model, gate)
     own = folder.resolve()
     files = [file for file in find_scenes(paths) if not file.resolve().is_relative_to(own)]
     if not files:
@@ -135,7 +137,7 @@ def run(
     warnings: list[str] = []
     peaks: dict[int, int | None] = {}
     fresh_tiles = 0
-    with Journal(folder, _identity(model, options)) as journal:
+    with Journal(folder, _identity(model, gate, options)) as journal:
         sweep(folder)
         before = journal.history.finished
         _refuse_others(folder, tasks, before)
@@ -151,7 +153,7 @@ def run(
         tell = _Teller(progress, len(tasks) + resumed, resumed)
         # Chosen here, so that what is missing is told once and not by every process.
         chosen = fastest_engine(model.graph) if engine == "auto" else engine
-        crew = Crew(folder, model, chosen, max(1, cores() // jobs), options, on_error)
+        crew = Crew(folder, model, gate, chosen, max(1, cores() // jobs), options, on_error)
         for result in in_turn(crew, tasks, tell.tiles) if jobs == 1 else in_parallel(crew, tasks, jobs):
             peaks[result.process] = result.peak_rss_kib
             warnings += result.warnings
@@ -206,7 +208,7 @@ class _Teller:
         return lambda tiles: listener(Progress(self.done, self.scenes, str(task.file), tiles_done=tiles))
 
 
-def _identity(model: Model, options: Options) -> dict[str, JsonValue]:
+def _identity(model: Model, gate: Model | None, options: Options) -> dict[str, JsonValue]:
     """All that results of one folder must have in common; neither engine, jobs nor tile size change a result.
 
     Of a float model they change logits, within its tolerance, which is no reason to begin anew.
@@ -216,6 +218,8 @@ def _identity(model: Model, options: Options) -> dict[str, JsonValue]:
         "software": SOFTWARE,
         "model": model.name,
         "model_digest": model.graph.digest,
+        "gate_digest": None if gate is None else gate.graph.digest,
+        "gate_threshold": None if gate is None else gate.threshold,
         **asdict(options),
         "threshold": threshold,
         "bands": None if options.bands is None else list(options.bands),

@@ -17,12 +17,13 @@ from types import TracebackType
 from typing import Literal
 
 from taran_eo.engines import Engine, EngineName, open_engine
-from taran_eo.errors import ContractError, ImageryError, TaranError
+from taran_eo.errors import ContractError, ImageryError, ModelError, TaranError
 from taran_eo.imagery.scene import Scene, open_scene
 from taran_eo.imagery.window import check_grid
 from taran_eo.journal import Finished, Input, Skipped
 from taran_eo.model import Model
 from taran_eo.onboard.decision import Decision
+from taran_eo.onboard.gate import Gate, check_fit
 from taran_eo.onboard.outputs import LONGEST_NAME_BYTES, clear, located, readable
 from taran_eo.onboard.scene import Labelled, deliver, labelling
 from taran_eo.provenance import peak_rss_kib, sha256_file
@@ -52,13 +53,22 @@ class Options:
     resample: bool = False
     min_ship_pixels: int = 1
 
-    def check(self, model: Model) -> None:
+    def check(self, model: Model, gate: Model | None) -> None:
         """Refuse what would fail on every scene, before anything is written.
 
         Raises:
-            ConfigError: An option makes no sense for the model.
+            ConfigError: An option makes no sense for the model, or the gate does not fit it.
+            ModelError: The model gives something else than one logit a pixel, or the gate is none.
         """
         graph = model.graph
+        if (graph.classes, graph.tensors[graph.output].level) != (1, 0):
+            raise ModelError(
+                f"{model.path} does not give one logit a pixel",
+                remedy="Use a model of ship against everything else; a gate is given to --gate",
+                path=model.path,
+            )
+        if gate is not None:
+            check_fit(gate, model)
         model.contract.check_request(self.bands, self.gsd_m)
         if self.tile_size is not None:
             check_grid(self.tile_size, graph.halo, graph.alignment)
@@ -102,6 +112,7 @@ class Crew:
     Attributes:
         folder: Where the outputs go.
         model: The model.
+        gate: What decides where it runs; None lets it run everywhere.
         engine: Name of the engine.
         threads: Threads for each process.
         options: What decides the results.
@@ -110,16 +121,22 @@ class Crew:
 
     folder: Path
     model: Model
+    gate: Model | None
     engine: EngineName
     threads: int
     options: Options
     on_error: Literal["skip", "fail"]
 
-    def open_engine(self) -> Engine:
-        """An engine of this process's own."""
-        return open_engine(self.engine, self.model.graph, threads=self.threads)
+    def open_engines(self) -> "Engines":
+        """Engines of this process's own."""
+        return Engines(
+            open_engine(self.engine, self.model.graph, threads=self.threads),
+            None
+            if self.gate is None
+            else Gate(self.gate, open_engine(self.engine, self.gate.graph, threads=self.threads)),
+        )
 
-    def begin(self, task: Task, engine: Engine) -> "Begun":
+    def begin(self, task: Task, engines: "Engines") -> "Begun":
         """Open a scene and have its tiles labelled, in threads of its own.
 
         Raises:
@@ -150,7 +167,14 @@ class Crew:
                 )
             )
             labelled = stack.enter_context(
-                labelling(scene, self.model, engine, threshold=options.threshold, tile_size=options.tile_size)
+                labelling(
+                    scene,
+                    self.model,
+                    engines.model,
+                    gate=engines.gate,
+                    threshold=options.threshold,
+                    tile_size=options.tile_size,
+                )
             )
             return Begun(read, scene, labelled, stack.pop_all())
 
@@ -191,6 +215,7 @@ class Crew:
             self.model,
             begun.labelled,
             self.folder,
+            gate=self.gate,
             name=task.name,
             threshold=self.options.threshold,
             min_ship_pixels=self.options.min_ship_pixels,
@@ -206,6 +231,19 @@ class Crew:
             bytes_in=begun.scene.raw_bytes,
             bytes_out=outcome.bytes_out,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What computes in a process.
+
+    Attributes:
+        model: Runs the model.
+        gate: Decides where; None is everywhere.
+    """
+
+    model: Engine
+    gate: Gate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,13 +284,13 @@ def in_turn(
     """
     if not tasks:
         return
-    engine = crew.open_engine()
+    engines = crew.open_engines()
     with ThreadPoolExecutor(1) as opener, ExitStack() as begun:
-        futures = deque(opener.submit(crew.begin, task, engine) for task in tasks[:SCENES_AHEAD])
+        futures = deque(opener.submit(crew.begin, task, engines) for task in tasks[:SCENES_AHEAD])
         begun.callback(_let_go, opener, futures)
         for place, task in enumerate(tasks):
             if place + SCENES_AHEAD < len(tasks):
-                futures.append(opener.submit(crew.begin, tasks[place + SCENES_AHEAD], engine))
+                futures.append(opener.submit(crew.begin, tasks[place + SCENES_AHEAD], engines))
             # Taken out when it is done with: who is interrupted while it is being opened leaves it for closing.
             result = crew.do(task, futures[0].result, tick(task))
             futures.popleft()
@@ -293,7 +331,7 @@ class _Post:
     """What a process keeps between scenes."""
 
     crew: Crew | None = None
-    engine: Engine | None = None
+    engines: Engines | None = None
 
 
 _POST = _Post()
@@ -318,11 +356,11 @@ def _work(task: Task) -> Result:
     crew = _POST.crew
     if crew is None:
         raise RuntimeError("a process was given work before it was made ready")
-    if _POST.engine is None:
-        _POST.engine = crew.open_engine()
+    if _POST.engines is None:
+        _POST.engines = crew.open_engines()
     signal(SIGINT, default_int_handler)
     try:
-        engine = _POST.engine
-        return crew.do(task, lambda: crew.begin(task, engine))
+        engines = _POST.engines
+        return crew.do(task, lambda: crew.begin(task, engines))
     finally:
         signal(SIGINT, SIG_IGN)

@@ -16,7 +16,7 @@ from rasterio.windows import Window as RasterWindow
 from taran_eo import __version__
 from taran_eo.codec import Product, RunLength, pack
 from taran_eo.engines import Engine
-from taran_eo.errors import ContractError, ModelError
+from taran_eo.errors import ContractError
 from taran_eo.imagery.mask import NODATA, SEA, SHIP
 from taran_eo.imagery.scene import Scene
 from taran_eo.imagery.source import gdal
@@ -25,6 +25,7 @@ from taran_eo.imagery.writer import MaskWriter
 from taran_eo.model import Model
 from taran_eo.onboard.ahead import ahead
 from taran_eo.onboard.decision import SCORE_UNIT, Decision
+from taran_eo.onboard.gate import Gate, halo_of, regions
 from taran_eo.onboard.outputs import (
     MASK,
     PRODUCT,
@@ -42,6 +43,9 @@ MOST_SHIPS = 100_000
 
 BLOCK_SIZE = 768
 """Side in pixels of the blocks of a product's mask: its own, so that the size of the tiles does not show in it."""
+
+GATE_DIGITS = 16
+"""Digits of a gate's digest that go down: enough to tell which it was."""
 
 SOFTWARE = f"taran-eo {__version__}"
 
@@ -71,7 +75,13 @@ Labelled = tuple[Window, NDArray[np.uint8], NDArray[np.uint16]]
 
 @contextmanager
 def labelling(
-    scene: Scene, model: Model, engine: Engine, *, threshold: float | None = None, tile_size: int | None = None
+    scene: Scene,
+    model: Model,
+    engine: Engine,
+    *,
+    gate: Gate | None = None,
+    threshold: float | None = None,
+    tile_size: int | None = None,
 ) -> Iterator[Iterator[Labelled]]:
     """The tiles of a scene with their labels, row-major; begun at once, in threads of its own.
 
@@ -81,6 +91,7 @@ def labelling(
         scene: An opened scene.
         model: The model whose contract the scene was opened with.
         engine: An engine that runs the model's graph.
+        gate: What decides where it runs; None lets it run everywhere.
         threshold: Probability from which a pixel is a ship; None for the model's own.
         tile_size: Side of a tile in pixels, a multiple of the graph's alignment; None for what suits the engine. No
             result depends on it, where the graph is exact.
@@ -88,13 +99,13 @@ def labelling(
     Raises:
         ImageryError: The scene is damaged.
         ConfigError: The threshold or the tile size makes no sense.
-        ModelError: The graph gives something else than one logit a pixel.
     """
     decision = Decision.of(model.threshold if threshold is None else threshold, model.graph.logit_scale)
     size = engine.tile_size if tile_size is None else tile_size
+    halo = halo_of(model, None if gate is None else gate.model)
     with (
-        ahead(scene.tiles(size, model.graph.halo, model.graph.alignment)) as tiles,
-        ahead((tile.core, *classify(tile, engine, decision)) for tile in tiles) as labelled,
+        ahead(scene.tiles(size, halo, model.graph.alignment)) as tiles,
+        ahead((tile.core, *classify(tile, engine, decision, gate)) for tile in tiles) as labelled,
     ):
         yield labelled
 
@@ -105,6 +116,7 @@ def process(
     engine: Engine,
     folder: Path,
     *,
+    gate: Gate | None = None,
     codec: RunLength | None = None,
     name: str | None = None,
     threshold: float | None = None,
@@ -116,12 +128,13 @@ def process(
 
     Memory is bounded by one row of tiles and by the number of ships, not by the scene.
     """
-    with labelling(scene, model, engine, threshold=threshold, tile_size=tile_size) as labelled:
+    with labelling(scene, model, engine, gate=gate, threshold=threshold, tile_size=tile_size) as labelled:
         return deliver(
             scene,
             model,
             labelled,
             folder,
+            gate=None if gate is None else gate.model,
             codec=codec,
             name=name,
             threshold=threshold,
@@ -136,6 +149,7 @@ def deliver(
     labelled: Iterator[Labelled],
     folder: Path,
     *,
+    gate: Model | None = None,
     codec: RunLength | None = None,
     name: str | None = None,
     threshold: float | None = None,
@@ -149,6 +163,7 @@ def deliver(
         model: The model whose contract the scene was opened with.
         labelled: Its tiles with their labels, from `labelling`.
         folder: Where the outputs go.
+        gate: The gate that decided where the model ran.
         codec: How masks are compressed; None for run lengths.
         name: Name of the outputs within the folder, may have folders of its own; None for the scene's name.
         threshold: Probability from which a pixel was labelled a ship; None for the model's own.
@@ -204,6 +219,7 @@ def deliver(
             model=model.name,
             model_digest=model.graph.digest,
             threshold=threshold,
+            gate=None if gate is None else gate.graph.digest[:GATE_DIGITS],
             software=SOFTWARE,
             ships=tuple(ship.record() for ship in ships),
             codec=codec.name,
@@ -232,26 +248,33 @@ def _keep(ships: list[Component], found: Iterable[Component], min_pixels: int, s
         )
 
 
-def classify(tile: Tile, engine: Engine, decision: Decision) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+def classify(
+    tile: Tile, engine: Engine, decision: Decision, gate: Gate | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     """The labels uint8[rows, cols] of a tile's core, and the score of each ship pixel in row-major order.
 
-    Raises:
-        ModelError: The engine gives something else than one logit a pixel.
+    With a gate, the model runs in rectangles around what passes, and what it says beside that is not told: labels are
+    those without a gate where it lets pass, and sea elsewhere.
     """
-    core = tile.core.relative_to(tile.window).slices
-    valid = tile.valid[core]
+    core = tile.core.relative_to(tile.window)
+    valid = tile.valid[core.slices]
+    labels = np.where(valid, np.uint8(SEA), np.uint8(NODATA))
     if not valid.any():
-        return np.full(valid.shape, NODATA, dtype=np.uint8), np.zeros(0, dtype=np.uint16)
-    logits = engine.run(tile.pixels)
-    if logits.shape != (1, *tile.valid.shape):
-        raise ModelError(
-            f"The model gives logits of shape {logits.shape} for a tile of {tile.valid.shape} pixels",
-            remedy="Use a model with one logit a pixel, ship against everything else",
-        )
-    answer = logits[0][core]
-    ship = (answer >= decision.threshold) & valid
-    labels = np.where(valid, ship.astype(np.uint8), np.uint8(NODATA))
-    return labels, decision.score(answer[ship])
+        return labels, np.zeros(0, dtype=np.uint16)
+    if gate is None:
+        looked, parts = valid, iter((Window(0, 0, core.rows, core.cols),))
+    else:
+        cells = gate.passing(tile.pixels, core)
+        looked = valid & cells.repeat(gate.cell, axis=0).repeat(gate.cell, axis=1)[: core.rows, : core.cols]
+        parts = regions(cells, gate.cell)
+    scores = np.zeros(labels.shape, dtype=np.uint16)
+    for part in parts:
+        place = part.clipped(core.rows, core.cols)
+        logits = engine.run(tile.pixels, Window(core.row + place.row, core.col + place.col, place.rows, place.cols))[0]
+        ship = (logits >= decision.threshold) & looked[place.slices]
+        labels[place.slices][ship] = SHIP
+        scores[place.slices][ship] = decision.score(logits[ship])
+    return labels, scores[labels == SHIP]
 
 
 def _blocks(mask: Path, codec: RunLength) -> Iterator[bytes]:

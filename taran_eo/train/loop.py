@@ -101,6 +101,12 @@ class Sampler:
                 pool.difficulty[crop.index] = kept + (1 - DIFFICULTY_MEMORY) * hard
 
 
+def in_cells(truth: Tensor, logits: Tensor) -> Tensor:
+    """The truth ``[n, 1, rows, cols]`` for logits that may be coarser: a cell is ship where any of its pixels is."""
+    cell = truth.shape[-1] // logits.shape[-1]
+    return truth if cell == 1 else nn.functional.max_pool2d(truth, cell)
+
+
 def tensors(crops: list[Crop], device: torch.device) -> tuple[Tensor, Tensor]:
     """Stack crops into ``float32[n, 3, rows, cols]`` pixels and ``float32[n, 1, rows, cols]`` truth."""
     pixels = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2)
@@ -124,7 +130,7 @@ class Teacher:
         """Cross entropy with the teacher's probabilities; least where both say the same."""
         with torch.no_grad():
             taught = self.network(pixels).float().sigmoid()
-        return nn.functional.binary_cross_entropy_with_logits(logits, taught)
+        return nn.functional.binary_cross_entropy_with_logits(logits, in_cells(taught, logits))
 
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -197,7 +203,7 @@ def train(
             with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16"):
                 logits = network(pixels).float()
                 taught = None if teacher is None else teacher.loss(pixels, logits)
-            loss, each = loss_of(logits, truth)
+            loss, each = loss_of(logits, in_cells(truth, logits))
             if teacher is not None and taught is not None:
                 loss = (1 - teacher.weight) * loss + teacher.weight * taught
             optimizer.zero_grad()

@@ -9,6 +9,7 @@ from torch import nn
 from taran_eo.config import Settings
 from taran_eo.nn.quantized import Calibration
 from taran_eo.nn.segmentation_models import SegmentationModel
+from taran_eo.nn.ship_gate import ShipGate, ShipGateShape
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 from taran_eo.provenance import sha256_config, sha256_file, sha256_folder
 
@@ -17,9 +18,10 @@ SMP_ALIGNMENT = 32
 
 
 class Network(Settings):
-    """The `[network]` table: the shape of the Thin U-Net, or a network of segmentation-models-pytorch in its place.
+    """The `[network]` table: the shape of the Thin U-Net, of a gate, or a network of segmentation-models-pytorch.
 
     Attributes:
+        gate: Whether it is a gate, `taran_eo.nn.ShipGate`, of `width` channels and `depth` poolings.
         width: Channels at the top level.
         depth: Poolings.
         growth: Factor by which each level is wider than the one above it; 1 is the constant width.
@@ -29,6 +31,7 @@ class Network(Settings):
         encoder: Its encoder, e.g. ``resnet18``.
     """
 
+    gate: bool = False
     width: int = Field(32, ge=1)
     depth: int = Field(4, ge=1, le=6)
     growth: int = Field(1, ge=1)
@@ -40,6 +43,8 @@ class Network(Settings):
     def _is_one_network(self) -> Self:
         if (self.architecture is None) != (self.encoder is None):
             raise ValueError("give both `architecture` and `encoder`, or neither for the Thin U-Net")
+        if self.gate and (self.architecture is not None or self.growth != 1 or self.skips is not None):
+            raise ValueError("a `gate` has `width` and `depth`, and nothing else")
         return self
 
     def build(self) -> nn.Module:
@@ -51,6 +56,8 @@ class Network(Settings):
         """
         if self.architecture is not None and self.encoder is not None:
             return SegmentationModel(self.architecture, self.encoder)
+        if self.gate:
+            return ShipGate(ShipGateShape(width=self.width, depth=self.depth))
         return ThinUNet(ThinUNetShape(width=self.width, depth=self.depth, growth=self.growth, skips=self.skips))
 
     @property

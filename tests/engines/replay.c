@@ -11,7 +11,8 @@
 #include "taran_host.h"
 
 typedef struct {
-    int64_t tensors, ops, segments, level, rows, cols, bands, classes, stripe, numbers;
+    int64_t tensors, ops, segments, level, rows, cols, bands, classes, stripe, row, col, wanted_rows,
+        wanted_cols;
 } header;
 
 static void *read_all(FILE *file, size_t count, size_t size)
@@ -62,14 +63,16 @@ int main(int argc, char **argv)
     }
     taran_ring *rings = calloc((size_t)head->tensors, sizeof *rings);
     int32_t rows = (int32_t)head->rows, cols = (int32_t)head->cols, stripe = (int32_t)head->stripe;
-    int64_t size = taran_layout(&program, rows, cols, stripe, rings);
+    taran_window wanted = {(int32_t)head->row, (int32_t)head->col, (int32_t)head->wanted_rows,
+                           (int32_t)head->wanted_cols};
+    int64_t size = taran_layout(&program, rows, cols, &wanted, stripe, rings);
     void *arena = NULL;
     if (posix_memalign(&arena, TARAN_ALIGNMENT, (size_t)size))
         return 4;
-    int64_t plane = (int64_t)(rows >> head->level) * (cols >> head->level);
+    int64_t plane = (int64_t)wanted.rows * wanted.cols;
     int32_t *logits = calloc((size_t)(head->classes * plane), sizeof *logits);
     taran_workers workers;
-    taran_tile tile = {pixels, (int64_t)rows * cols, cols, 1, (int32_t)head->bands, logits};
+    taran_tile tile = {pixels, (int64_t)rows * cols, cols, 1, (int32_t)head->bands, wanted, logits};
     taran_prepare(&program, rings, arena);
     if (!taran_workers_open(&workers, atoi(argv[3])))
         return 4;

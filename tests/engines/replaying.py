@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.c_runtime import to_program
+from taran_eo.engines.engine import check_request
 from taran_eo.engines.native import in_c
 from taran_eo.graph import Graph
+from taran_eo.imagery.window import Window
 
 SOURCES = Path(__file__).parents[2] / "taran_eo" / "c_runtime"
 
@@ -23,14 +25,16 @@ def build(target: Path, compiler: str, *flags: str) -> Path:
     return target
 
 
-def write(path: Path, graph: Graph, pixels: NDArray[np.uint8], stripe: int) -> None:
-    """A program and a tile ``uint8[bands, rows, cols]`` as ``replay.c`` reads them."""
+def write(path: Path, graph: Graph, pixels: NDArray[np.uint8], stripe: int, wanted: Window) -> None:
+    """A program and a tile ``uint8[bands, rows, cols]`` as ``replay.c`` reads them, and which logits are wanted."""
     written = to_program(graph)
     kept, program = in_c(written)
     tensors, ops, segments = kept[-3:]
     bands, rows, cols = pixels.shape
     counts = (program.tensors, program.ops, program.segments, program.level)
-    parts = [np.array([*counts, rows, cols, bands, graph.classes, stripe, 0], np.int64).tobytes(), bytes(tensors)]
+    window = (wanted.row, wanted.col, wanted.rows, wanted.cols)
+    head = np.array([*counts, rows, cols, bands, graph.classes, stripe, *window], np.int64)
+    parts = [head.tobytes(), bytes(tensors)]
     arrays = []
     for op, step in zip(ops, written.steps, strict=True):
         if step.weights is not None:
@@ -41,13 +45,19 @@ def write(path: Path, graph: Graph, pixels: NDArray[np.uint8], stripe: int) -> N
 
 
 def replay(
-    command: Sequence[str | Path], graph: Graph, pixels: NDArray[np.uint8], kernels: str, folder: Path, *, stripe: int
+    command: Sequence[str | Path],
+    graph: Graph,
+    pixels: NDArray[np.uint8],
+    kernels: str,
+    folder: Path,
+    *,
+    stripe: int,
+    wanted: Window | None = None,
 ) -> NDArray[np.int32]:
-    """The logits that a built program gives, ``int32[classes, rows, cols]``."""
+    """The logits that a built program gives, ``int32[classes, rows, cols]``; all, or those wanted."""
     file = folder / "program"
-    write(file, graph, pixels, stripe)
+    wanted = check_request(graph, pixels, wanted)
+    write(file, graph, pixels, stripe, wanted)
     done = subprocess.run([*command, file, kernels, "2"], capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
-    level = graph.tensors[graph.output].level
-    shape = (graph.classes, pixels.shape[1] >> level, pixels.shape[2] >> level)
-    return np.frombuffer(done.stdout, np.int32).reshape(shape)
+    return np.frombuffer(done.stdout, np.int32).reshape(graph.classes, wanted.rows, wanted.cols)
