@@ -1,15 +1,18 @@
 """How good a model is on labelled imagery: the on-board path, scored."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.errors import ContractError
+from taran_eo.gate import Gate, halo_of
+from taran_eo.graph import Graph
 from taran_eo.imagery import Contract, LabelledImage, open_scene
-from taran_eo.metrics import TileScore, score_tile
+from taran_eo.metrics import GateTile, TileScore, score_gate, score_tile
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[Any]]
 """Pixels ``uint8[bands, rows, cols]`` to an answer ``[rows, cols]``: ship or not, or a logit."""
@@ -91,22 +94,63 @@ def answers(
             yield Prediction(image, said, valid, contract.gsd_m if scene.gsd_m is None else scene.gsd_m)
 
 
-def evaluate(found: Iterable[Prediction], progress: Callable[[int], None] | None = None) -> list[TileScore]:
-    """Score masks against the true ships.
+def score(answer: Prediction) -> TileScore:
+    """Score a mask, ``bool[rows, cols]``, against the true ships."""
+    return score_tile(answer.image.parts(), answer.said, answer.valid, gsd_m=answer.gsd_m)
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The scores of one image with and without a gate.
+
+    Attributes:
+        dense: Of the model by itself.
+        gated: Of what is left of its answer behind the gate.
+        gate: What the gate lets pass.
+    """
+
+    dense: TileScore
+    gated: TileScore
+    gate: GateTile
+
+
+def score_looked(where: Prediction, model: Graph, gate: Gate) -> GateTile:
+    """Hold what passes a gate, from `Gate.looked`, against the true ships, and against the price of a model."""
+    rows, cols = (-(-side // model.alignment) * model.alignment for side in where.said.shape)
+    macs, dense_macs = gate.macs(model, where.said), model.macs(rows, cols)
+    return score_gate(where.image.parts(), where.said, where.valid, macs=macs, dense_macs=dense_macs)
+
+
+def evaluate_gate(
+    images: Sequence[LabelledImage],
+    predict: Predict,
+    model: Graph,
+    gate: Gate,
+    contract: Contract,
+    *,
+    bands: tuple[int, ...] | None = None,
+    gsd_m: float | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Iterator[Behind]:
+    """Score masks with and without a gate.
+
+    On what passes, a model says behind a gate what it says without one: so it runs once, everywhere.
 
     Args:
-        found: Predictions that are ship or not, ``bool[rows, cols]``.
-        progress: Called with the number of images done.
-
-    Returns:
-        The score of each image, in order; `taran_eo.metrics.aggregate` makes those of the set.
+        images: Each with its true ships.
+        predict: The model, ship or not.
+        model: Its graph.
+        gate: The gate.
+        contract: What both take as input.
+        bands: See `answers`.
+        gsd_m: See `answers`.
+        warn: See `answers`.
 
     Raises:
-        As `answers`, if they come from there.
+        As `answers`.
     """
-    tiles: list[TileScore] = []
-    for answer in found:
-        tiles.append(score_tile(answer.image.parts(), answer.said, answer.valid, gsd_m=answer.gsd_m))
-        if progress is not None:
-            progress(len(tiles))
-    return tiles
+    read = partial(answers, images, contract=contract, alignment=model.alignment, bands=bands, gsd_m=gsd_m)
+    found = read(predict=predict, halo=model.halo, warn=warn)
+    looked = read(predict=gate.looked, halo=halo_of(model, gate.graph))
+    for one, where in zip(found, looked, strict=True):
+        yield Behind(score(one), score(replace(one, said=one.said & where.said)), score_looked(where, model, gate))

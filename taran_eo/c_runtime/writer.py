@@ -101,7 +101,7 @@ class _Writer:
                     raise _lacks(op, "is a convolution in float32, and the kernels know integers only")
                 case _:
                     assert_never(op)
-        return Program(self._with_margins(), tuple(self._steps), graph.tensors[graph.output].level)
+        return Program(self._with_margins(), tuple(self._steps), graph.level)
 
     def _add(
         self,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from taran_eo.cli.console import complain
+
 if TYPE_CHECKING:
     from taran_eo.model import Model
 
@@ -39,15 +41,28 @@ EngineChoice = Annotated[
 ]
 
 
-def open_gate(text: str | None) -> "Model | None":
-    """The gate that is asked for.
+def open_gate(text: str | None, model: "Model") -> "Model | None":
+    """The gate that is asked for; that of the package only where it fits the model.
 
     Raises:
         ModelError: There is none in that folder.
+        ConfigError: It does not fit the model.
     """
+    from taran_eo.errors import ConfigError
+    from taran_eo.gate import check_gate
     from taran_eo.model import DEFAULT_GATE, Model, shipped
 
-    return None if text == "none" else Model.open(shipped(DEFAULT_GATE) if text is None else Path(text))
+    if text == "none":
+        return None
+    gate = Model.open(shipped(DEFAULT_GATE) if text is None else Path(text))
+    try:
+        check_gate(gate, model)
+    except ConfigError as error:
+        if text is not None:
+            raise
+        complain(f"{error.what}. So the model runs everywhere")
+        return None
+    return gate
 
 
 Bands = Annotated[str | None, typer.Option(help="Bands for red, green, blue, e.g. 3,2,1.")]

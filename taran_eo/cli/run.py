@@ -54,6 +54,7 @@ def command(
     from taran_eo import onboard
     from taran_eo.model import Model
 
+    opened = Model.open(model)
     options = onboard.Options(
         threshold=threshold,
         tile_size=tile,
@@ -68,8 +69,8 @@ def command(
             summary = onboard.run(
                 imagery,
                 output,
-                Model.open(model),
-                gate=open_gate(gate),
+                opened,
+                gate=open_gate(gate, opened),
                 engine=engine,
                 options=options,
                 jobs=jobs,

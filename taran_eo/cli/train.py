@@ -11,6 +11,7 @@ from taran_eo.cli.training import need_torch, watch
 
 if TYPE_CHECKING:
     from taran_eo.metrics import Scores
+    from taran_eo.studies.card import GateReport
     from taran_eo.train import Recipe, Trained
 
 
@@ -58,41 +59,39 @@ def command(
     }
     result_file.write_text(json.dumps(result, indent=1) + "\n")
     for name, score in scores.items():
-        typer.echo(f"{name}: IoU {score.iou}")
+        typer.echo(f"{name}: {score}")
     if recipe.publication is not None and trained.graph is not None:
         from taran_eo.studies.publish import publish
 
-        notes = recipe.publication.notes
-        model = publish(
-            recipe.publication.folder,
-            trained.graph,
-            # The master is what others are quantized from; of a quantized network, the graph holds everything.
-            trained.weights() if recipe.quantization is None else None,
-            version=recipe.publication.version,
-            threshold=recipe.publication.threshold,
-            golden_seed=recipe.publication.golden,
-            scores=scores,
-            facts=facts,
-            notes="" if notes is None else notes.read_text(encoding="utf-8"),
-        )
+        # The master is what others are quantized from; of a quantized network, the graph holds everything.
+        weights = trained.weights() if recipe.quantization is None else None
+        model = publish(recipe.publication, trained.graph, weights, scores=scores, facts=facts)
         typer.echo(f"{model.path}: {model.name} {model.version}")
 
 
-def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores]":
+def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores] | dict[str, GateReport]":
     import numpy as np
 
     from taran_eo.imagery import read_labels
     from taran_eo.metrics import aggregate
     from taran_eo.studies.part import predictions, scores_of
+    from taran_eo.studies.publish import report_gate
 
-    found = {}
     threshold = 0.5 if recipe.publication is None else recipe.publication.threshold
-    for held in recipe.held_out:
-        images = [
+    sets = {
+        held.name: [
             image
             for image in read_labels(held.images, held.masks)
             if not held.only or any(image.path.match(pattern) for pattern in held.only)
         ]
-        tiles = [one for answer in predictions(trained, images) for one in scores_of(answer, (threshold,))]
-        found[held.name] = aggregate(tiles, rng=np.random.default_rng(0))
-    return found
+        for held in recipe.held_out
+    }
+    if recipe.network.gate and trained.graph is not None:
+        return {name: report_gate(trained.graph, threshold, images) for name, images in sets.items()}
+    return {
+        name: aggregate(
+            [one for answer in predictions(trained, images) for one in scores_of(answer, (threshold,))],
+            rng=np.random.default_rng(0),
+        )
+        for name, images in sets.items()
+    }

@@ -48,7 +48,7 @@ def check_request(graph: Graph, pixels: NDArray[np.uint8], wanted: Window | None
         GraphError: The tile does not fit the graph, or has not the logits that are wanted.
     """
     check_tile(graph, pixels)
-    level = graph.tensors[graph.output].level
+    level = graph.level
     rows, cols = pixels.shape[1] >> level, pixels.shape[2] >> level
     if wanted is None:
         return Window(0, 0, rows, cols)
@@ -65,7 +65,7 @@ def needed(graph: Graph, pixels: NDArray[np.uint8], wanted: Window) -> tuple[Win
 
     Logits at the rim of that part may be others than those of the tile; those that are wanted are the same.
     """
-    level, alignment = graph.tensors[graph.output].level, graph.alignment
+    level, alignment = graph.level, graph.alignment
 
     def part(first: int, count: int, whole: int) -> tuple[int, int]:
         low, high = graph.spans(first, first + count)[graph.input]

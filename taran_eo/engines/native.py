@@ -27,7 +27,8 @@ from taran_eo.imagery.window import Window
 VARIABLE = "TARAN_EO_KERNELS"
 
 STRIPE = 32
-"""Rows of logits that are made at a time: enough work for each thread, and few enough rows to stay in cache."""
+"""Rows of pixels, and as many of logits as that is, that are made at a time: enough work for each thread, and few
+enough rows to stay in cache."""
 
 _ALIGNMENT = 64
 _KINDS = {"load": 0, "convolve": 1, "pool": 2, "upsample": 3}
@@ -115,6 +116,7 @@ class NativeEngine:
         self._kept, self._program = in_c(to_program(graph))
         self._rings = (_Ring * self._program.tensors)()
         self._arena = np.zeros(0, np.uint8)
+        self._stripe = max(1, STRIPE >> self._program.level)
         self._laid_out: tuple[int, int, Window] | None = None
         self._threads = threads
         self._hire(threads)
@@ -149,7 +151,7 @@ class NativeEngine:
                 byref(self._program),
                 self._rings,
                 self._arena.ctypes.data,
-                STRIPE,
+                self._stripe,
                 self._kernels,
                 byref(self._workers),
                 byref(tile),
@@ -158,7 +160,7 @@ class NativeEngine:
 
     def _lay_out(self, rows: int, cols: int, wanted: Window, window: _Window) -> None:
         rings = (_Ring * self._program.tensors)()
-        size = self._library.taran_layout(byref(self._program), rows, cols, byref(window), STRIPE, rings)
+        size = self._library.taran_layout(byref(self._program), rows, cols, byref(window), self._stripe, rings)
         arena = _aligned(size) if size > self._arena.nbytes else self._arena
         # From here on nothing fails: had the memory not been there, the engine would still fit its last tile.
         self._library.taran_prepare(byref(self._program), rings, arena.ctypes.data)

@@ -5,7 +5,7 @@
 the same list with `FloatConv` in it; then `exact` is False, and engines differ by the `tolerance`.
 """
 
-from taran_eo.graph.graph import Graph, worst_accumulator
+from taran_eo.graph.graph import Graph, logit_at, worst_accumulator
 from taran_eo.graph.in_float import in_float
 from taran_eo.graph.ops import FLOAT32, Concat, Conv, FloatConv, MaxPool, Op, Requantize, Tensor, Upsample, sources_of
 from taran_eo.graph.plan import MemoryPlan, Slot, Traffic, plan, traffic
@@ -31,6 +31,7 @@ __all__ = [
     "grid_mantissa",
     "in_float",
     "load",
+    "logit_at",
     "plan",
     "requantize",
     "run",

@@ -1,5 +1,6 @@
 """The narrow waist: one frozen program, checked when it is made and trusted from then on."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import assert_never
@@ -82,6 +83,11 @@ class Graph:
         return self.tensors[self.output].channels
 
     @property
+    def level(self) -> int:
+        """Of the logits: one stands for ``2**level`` rows and columns of pixels."""
+        return self.tensors[self.output].level
+
+    @property
     def logit_scale(self) -> float:
         """The real value of one unit of the logits."""
         return self.tensors[self.output].step
@@ -94,11 +100,10 @@ class Graph:
     @cached_property
     def reach(self) -> int:
         """How many pixels away a pixel can still change a logit."""
-        level = self.tensors[self.output].level
         furthest = 0
-        for logit in range(self.alignment >> level):
+        for logit in range(self.alignment >> self.level):
             low, high = self.spans(logit, logit + 1)[self.input]
-            furthest = max(furthest, (logit << level) - low, high - (logit + 1 << level))
+            furthest = max(furthest, (logit << self.level) - low, high - (logit + 1 << self.level))
         return furthest
 
     def spans(self, first: int, stop: int) -> dict[str, tuple[int, int]]:
@@ -158,8 +163,7 @@ class Graph:
             cols: Columns of the tile.
             wanted: First row, first column, rows and columns of the logits, in pixels.
         """
-        level = self.tensors[self.output].level
-        row, col, height, width = (each >> level for each in wanted)
+        row, col, height, width = (each >> self.level for each in wanted)
         down, across = self.spans(row, row + height), self.spans(col, col + width)
 
         def length(span: tuple[int, int], whole: int) -> int:
@@ -175,6 +179,16 @@ class Graph:
     @property
     def _convolutions(self) -> tuple[Conv | FloatConv, ...]:
         return tuple(op for op in self.ops if isinstance(op, Conv | FloatConv))
+
+
+def logit_at(probability: float, logit_scale: float) -> int:
+    """The smallest integer logit that is no less than a probability, above 0 and below 1.
+
+    Args:
+        probability: Of the logistic function.
+        logit_scale: Real logit of the integer logit 1.
+    """
+    return math.ceil(math.log(probability / (1.0 - probability)) / logit_scale)
 
 
 def worst_accumulator(op: Conv, source: Tensor) -> int:

@@ -27,6 +27,7 @@ Source: Airbus Ship Detection Challenge (Kaggle, 2018), evaluation page; Efron a
 Introduction to the Bootstrap (1993), chapters 8 and 13.
 """
 
+from taran_eo.metrics.gate import GateScores, GateTile, aggregate_gate, score_gate, upper_bound
 from taran_eo.metrics.scores import Cell, Comparison, Interval, Scores, aggregate, compare
 from taran_eo.metrics.tile import (
     FOUND_IOU_PERCENT,
@@ -45,11 +46,16 @@ __all__ = [
     "LENGTH_BIN_NAMES",
     "Cell",
     "Comparison",
+    "GateScores",
+    "GateTile",
     "Interval",
     "Scores",
     "TileScore",
     "aggregate",
+    "aggregate_gate",
     "agreement",
     "compare",
+    "score_gate",
     "score_tile",
+    "upper_bound",
 ]

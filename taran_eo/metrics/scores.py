@@ -75,6 +75,9 @@ class Scores:
     false_alarms: int
     area_km2: float
 
+    def __str__(self) -> str:
+        return f"IoU {self.iou}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON: each score with its interval beside it, as ``iou`` and ``iou_ci``."""
         result: dict[str, Any] = {"tiles": self.tiles, "groups": self.groups}

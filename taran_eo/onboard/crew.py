@@ -17,15 +17,15 @@ from types import TracebackType
 from typing import Literal
 
 from taran_eo.engines import Engine, EngineName, open_engine
-from taran_eo.errors import ContractError, ImageryError, ModelError, TaranError
+from taran_eo.errors import ContractError, ImageryError, TaranError
+from taran_eo.gate import Gate, check_gate
 from taran_eo.imagery.scene import Scene, open_scene
 from taran_eo.imagery.window import check_grid
 from taran_eo.journal import Finished, Input, Skipped
 from taran_eo.model import Model
 from taran_eo.onboard.decision import Decision
-from taran_eo.onboard.gate import Gate, check_fit
 from taran_eo.onboard.outputs import LONGEST_NAME_BYTES, clear, located, readable
-from taran_eo.onboard.scene import Labelled, deliver, labelling
+from taran_eo.onboard.scene import Labelled, check_model, deliver, labelling
 from taran_eo.provenance import peak_rss_kib, sha256_file
 
 SCENES_AHEAD = 1
@@ -61,14 +61,9 @@ class Options:
             ModelError: The model gives something else than one logit a pixel, or the gate is none.
         """
         graph = model.graph
-        if (graph.classes, graph.tensors[graph.output].level) != (1, 0):
-            raise ModelError(
-                f"{model.path} does not give one logit a pixel",
-                remedy="Use a model of ship against everything else; a gate is given to --gate",
-                path=model.path,
-            )
+        check_model(model)
         if gate is not None:
-            check_fit(gate, model)
+            check_gate(gate, model)
         model.contract.check_request(self.bands, self.gsd_m)
         if self.tile_size is not None:
             check_grid(self.tile_size, graph.halo, graph.alignment)
@@ -129,11 +124,11 @@ class Crew:
 
     def open_engines(self) -> "Engines":
         """Engines of this process's own."""
+        engine, gate = open_engine(self.engine, self.model.graph, threads=self.threads), self.gate
+        if gate is None:
+            return Engines(engine, None)
         return Engines(
-            open_engine(self.engine, self.model.graph, threads=self.threads),
-            None
-            if self.gate is None
-            else Gate(self.gate, open_engine(self.engine, self.gate.graph, threads=self.threads)),
+            engine, Gate(gate.graph, gate.threshold, open_engine(self.engine, gate.graph, threads=self.threads))
         )
 
     def begin(self, task: Task, engines: "Engines") -> "Begun":
@@ -215,7 +210,7 @@ class Crew:
             self.model,
             begun.labelled,
             self.folder,
-            gate=self.gate,
+            gate=None if self.gate is None else self.gate.graph,
             name=task.name,
             threshold=self.options.threshold,
             min_ship_pixels=self.options.min_ship_pixels,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.errors import ConfigError
+from taran_eo.graph import logit_at
 
 SCORE_UNIT = 1 / 65535
 """What one unit of a score is as a probability."""
@@ -47,13 +48,12 @@ class Decision:
                 remedy="Give a threshold such as 0.5; higher means fewer and surer ships",
                 threshold=probability,
             )
-        threshold = math.ceil(math.log(probability / (1.0 - probability)) / logit_scale)
         shift = max(0, math.ceil(math.log2(_COVERED / (_ENTRIES / 2 * logit_scale))))
         codes = np.arange(_ENTRIES) - _ENTRIES // 2
         # The middle of the logits that share a code.
         logits = (codes * 2.0**shift + (2.0**shift - 1.0) / 2.0) * logit_scale
         scores = np.rint(1.0 / (1.0 + np.exp(-logits)) / SCORE_UNIT).astype(np.uint16)
-        return cls(threshold, shift, scores)
+        return cls(logit_at(probability, logit_scale), shift, scores)
 
     def score(self, logits: NDArray[np.int32]) -> NDArray[np.uint16]:
         """The score of each logit, uint16 in the shape given."""

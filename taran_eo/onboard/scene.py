@@ -16,7 +16,9 @@ from rasterio.windows import Window as RasterWindow
 from taran_eo import __version__
 from taran_eo.codec import Product, RunLength, pack
 from taran_eo.engines import Engine
-from taran_eo.errors import ContractError
+from taran_eo.errors import ContractError, ModelError
+from taran_eo.gate import Gate, halo_of, regions
+from taran_eo.graph import Graph
 from taran_eo.imagery.mask import NODATA, SEA, SHIP
 from taran_eo.imagery.scene import Scene
 from taran_eo.imagery.source import gdal
@@ -25,7 +27,6 @@ from taran_eo.imagery.writer import MaskWriter
 from taran_eo.model import Model
 from taran_eo.onboard.ahead import ahead
 from taran_eo.onboard.decision import SCORE_UNIT, Decision
-from taran_eo.onboard.gate import Gate, halo_of, regions
 from taran_eo.onboard.outputs import (
     MASK,
     PRODUCT,
@@ -99,10 +100,12 @@ def labelling(
     Raises:
         ImageryError: The scene is damaged.
         ConfigError: The threshold or the tile size makes no sense.
+        ModelError: The model does not give one logit a pixel.
     """
+    check_model(model)
     decision = Decision.of(model.threshold if threshold is None else threshold, model.graph.logit_scale)
     size = engine.tile_size if tile_size is None else tile_size
-    halo = halo_of(model, None if gate is None else gate.model)
+    halo = halo_of(model.graph, None if gate is None else gate.graph)
     with (
         ahead(scene.tiles(size, halo, model.graph.alignment)) as tiles,
         ahead((tile.core, *classify(tile, engine, decision, gate)) for tile in tiles) as labelled,
@@ -134,7 +137,7 @@ def process(
             model,
             labelled,
             folder,
-            gate=None if gate is None else gate.model,
+            gate=None if gate is None else gate.graph,
             codec=codec,
             name=name,
             threshold=threshold,
@@ -149,7 +152,7 @@ def deliver(
     labelled: Iterator[Labelled],
     folder: Path,
     *,
-    gate: Model | None = None,
+    gate: Graph | None = None,
     codec: RunLength | None = None,
     name: str | None = None,
     threshold: float | None = None,
@@ -163,7 +166,7 @@ def deliver(
         model: The model whose contract the scene was opened with.
         labelled: Its tiles with their labels, from `labelling`.
         folder: Where the outputs go.
-        gate: The gate that decided where the model ran.
+        gate: The graph of the gate that decided where the model ran.
         codec: How masks are compressed; None for run lengths.
         name: Name of the outputs within the folder, may have folders of its own; None for the scene's name.
         threshold: Probability from which a pixel was labelled a ship; None for the model's own.
@@ -219,7 +222,7 @@ def deliver(
             model=model.name,
             model_digest=model.graph.digest,
             threshold=threshold,
-            gate=None if gate is None else gate.graph.digest[:GATE_DIGITS],
+            gate=None if gate is None else gate.digest[:GATE_DIGITS],
             software=SOFTWARE,
             ships=tuple(ship.record() for ship in ships),
             codec=codec.name,
@@ -231,6 +234,20 @@ def deliver(
             with writing(file):
                 temporaries[file].write_bytes(content)
     return Outcome(files, product, ships, count, len(packed))
+
+
+def check_model(model: Model) -> None:
+    """Refuse a model that does not tell ships from everything else.
+
+    Raises:
+        ModelError: It does not give one logit a pixel.
+    """
+    if (model.graph.classes, model.graph.level) != (1, 0):
+        raise ModelError(
+            f"{model.path} does not give one logit a pixel, ship against everything else",
+            remedy="Use a model for ship segmentation; a gate belongs to --gate",
+            path=model.path,
+        )
 
 
 def _keep(ships: list[Component], found: Iterable[Component], min_pixels: int, scene: Scene) -> None:
@@ -265,7 +282,7 @@ def classify(
         looked, parts = valid, iter((Window(0, 0, core.rows, core.cols),))
     else:
         cells = gate.passing(tile.pixels, core)
-        looked = valid & cells.repeat(gate.cell, axis=0).repeat(gate.cell, axis=1)[: core.rows, : core.cols]
+        looked = valid & gate.in_pixels(cells, core.rows, core.cols)
         parts = regions(cells, gate.cell)
     scores = np.zeros(labels.shape, dtype=np.uint16)
     for part in parts:

@@ -80,6 +80,10 @@ def carry_out_part(
         keep: Whether to leave its logits.
         beside: The logits of the network that it should say the same as; without such a file there is no agreement.
     """
+    if recipe.network.gate:
+        raise ConfigError(
+            f"{recipe.name} is a gate, and a study scores pixels", remedy="Train it by itself: `taran-eo train`"
+        )
     path = folder / SCORES
     told = _read(path) if path.exists() else None
     left = [folder / WEIGHTS, *([folder / LOGITS] if keep else [])]

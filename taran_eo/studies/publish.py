@@ -1,21 +1,55 @@
 """From a trained graph to the model folder that people fly: card, golden vectors, checksums."""
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taran_eo.graph import Graph
-from taran_eo.imagery import Contract, synthesize
-from taran_eo.metrics import LENGTH_BIN_NAMES, Scores
+from taran_eo.engines import open_engine
+from taran_eo.evaluation import evaluate_gate
+from taran_eo.gate import Gate
+from taran_eo.graph import Graph, logit_at
+from taran_eo.imagery import Contract, LabelledImage, synthesize
+from taran_eo.metrics import Scores, aggregate, aggregate_gate
 from taran_eo.model import Model, save
+from taran_eo.provenance import cores
+from taran_eo.studies.card import GateReport, gate_card, model_card
+
+if TYPE_CHECKING:
+    from taran_eo.train import Publication
 
 CONTRACT = Contract(bands=("red", "green", "blue"))
 GOLDEN_SIZE = 128
 GOLDEN_TILES = 4
+
+
+def report_gate(graph: Graph, threshold: float, images: Sequence[LabelledImage]) -> GateReport:
+    """What a gate does to labelled images, with the default model behind it.
+
+    Args:
+        graph: The gate.
+        threshold: Probability from which a cell passes.
+        images: None that it was trained on.
+    """
+    model = Model.open()
+    engine, limit = (
+        open_engine("auto", model.graph, threads=cores()),
+        logit_at(model.threshold, model.graph.logit_scale),
+    )
+    gate = Gate(graph, threshold, open_engine("auto", graph, threads=cores()))
+
+    def ship(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = engine.run(pixels)[0] >= limit
+        return found
+
+    tiles = list(evaluate_gate(images, ship, model.graph, gate, model.contract))
+    without, behind = (
+        aggregate(each, rng=np.random.default_rng(0))
+        for each in ([tile.dense for tile in tiles], [tile.gated for tile in tiles])
+    )
+    return GateReport(model.name, aggregate_gate([tile.gate for tile in tiles]), without, behind)
 
 
 def golden_pixels(seed: int) -> NDArray[np.uint8]:
@@ -32,89 +66,39 @@ def golden_pixels(seed: int) -> NDArray[np.uint8]:
 
 
 def publish(
-    folder: Path,
+    publication: "Publication",
     graph: Graph,
     weights: Mapping[str, NDArray[Any]] | None,
     *,
-    version: str,
-    threshold: float,
-    golden_seed: int,
-    scores: Mapping[str, Scores],
+    scores: Mapping[str, Scores] | Mapping[str, GateReport],
     facts: Mapping[str, object],
-    notes: str,
 ) -> Model:
-    """Write a model folder for a graph of one ship class.
+    """Write a model folder for a graph of one ship class, or for a gate.
 
     Args:
-        folder: Where to; a model that is there is replaced.
+        publication: What the recipe says; a model that is in its folder is replaced.
         graph: The program.
         weights: The float master, for those who quantize it; None leaves it out.
-        version: Version of the model.
-        threshold: Probability from which a pixel is a ship.
-        golden_seed: Seed of the golden tiles.
-        scores: Scores on sets that the model was not trained on, by name of the set.
+        scores: Scores on sets that the model was not trained on, by name of the set; of a gate, what it does there.
         facts: Provenance, for the end of the card.
-        notes: Markdown between the tables and the provenance: data, known failures.
     """
+    notes = "" if publication.notes is None else publication.notes.read_text(encoding="utf-8")
+    gates = {name: each for name, each in scores.items() if isinstance(each, GateReport)}
+    models = {name: each for name, each in scores.items() if isinstance(each, Scores)}
+    body = gate_card(graph, publication.threshold, gates) if gates else model_card(graph, publication.threshold, models)
+    lines = [f"# {graph.name} {publication.version}", "", *body, "", notes.strip(), "", "## Provenance", ""]
+    lines += ["```json", json.dumps(facts, indent=1, default=str), "```"]
     return save(
-        folder,
+        publication.folder,
         name=graph.name,
-        version=version,
-        task="ship segmentation",
+        version=publication.version,
+        task="ship gate" if gates else "ship segmentation",
         graph=graph,
         contract=CONTRACT,
         classes=("sea", "ship"),
-        threshold=threshold,
-        golden_pixels=golden_pixels(golden_seed),
-        card=card(graph, version, threshold, scores, facts, notes),
+        threshold=publication.threshold,
+        golden_pixels=golden_pixels(publication.golden),
+        card="\n".join(lines) + "\n",
         weights=weights,
         overwrite=True,
     )
-
-
-def card(
-    graph: Graph, version: str, threshold: float, scores: Mapping[str, Scores], facts: Mapping[str, object], notes: str
-) -> str:
-    """The model card in Markdown; every figure in its tables comes from `scores` and `graph`."""
-    lines = [
-        f"# {graph.name} {version}",
-        "",
-        "Segments ships in optical satellite imagery: 8-bit red, green, blue of 1.5 m in, one logit a pixel out.",
-        "",
-        "| | |",
-        "| --- | --- |",
-        f"| weights | {', '.join(graph.weight_formats)} |",
-        f"| activations | {', '.join(graph.activation_formats)} |",
-        f"| parameters | {graph.parameters:,} |",
-        f"| multiplications a 768 x 768 tile | {graph.macs(768, 768) / 1e9:.1f} G |",
-        f"| radius of the receptive field, halo of a tile | {graph.reach}, {graph.halo} pixels |",
-        f"| digest | `{graph.digest}` |",
-        "",
-        "## Scores",
-        "",
-        f"At a threshold of {threshold:g}, with 95 % bootstrap intervals over the tiles, none of which was trained on.",
-        "A ship is found by a component with an IoU above 0.3; a large one has more than 100 pixels; f2 is the",
-        "Kaggle score, and baseline_empty that of an answer without any ship.",
-        "",
-        *_table(scores),
-        "",
-        notes.strip(),
-        "",
-        "## Provenance",
-        "",
-        "```json",
-        json.dumps(facts, indent=1, default=str),
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _table(scores: Mapping[str, Scores]) -> list[str]:
-    names = ["iou", "dice", "precision", "recall", "f2", "baseline_empty", "ship_recall"]
-    names += ["large_ship_recall", "false_alarms_per_km2"]
-    rows = {name: [str(getattr(each, name)) for each in scores.values()] for name in names}
-    rows["tiles, ships"] = [f"{each.tiles}, {sum(each.ships)}" for each in scores.values()]
-    for place, length in enumerate(LENGTH_BIN_NAMES):
-        rows[f"ships found, {length} m"] = [f"{each.found[place]} of {each.ships[place]}" for each in scores.values()]
-    head = [f"| | {' | '.join(scores)} |", f"| --- |{' --- |' * len(scores)}"]
-    return head + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]

@@ -2,6 +2,17 @@
 
 from taran_eo.train.loop import Progress
 from taran_eo.train.outcome import WEIGHTS, Trained, carry_out, formats, load_float
-from taran_eo.train.recipe import Quantization, Recipe, Source
+from taran_eo.train.recipe import Publication, Quantization, Recipe, Source
 
-__all__ = ["WEIGHTS", "Progress", "Quantization", "Recipe", "Source", "Trained", "carry_out", "formats", "load_float"]
+__all__ = [
+    "WEIGHTS",
+    "Progress",
+    "Publication",
+    "Quantization",
+    "Recipe",
+    "Source",
+    "Trained",
+    "carry_out",
+    "formats",
+    "load_float",
+]

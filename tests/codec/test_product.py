@@ -55,6 +55,7 @@ def products(draw):
         gsd_m=draw(st.none() | FINITE),
         stretch=draw(st.none() | st.dictionaries(TEXT, FINITE, max_size=2)),
         threshold=draw(FINITE),
+        gate=draw(st.none() | TEXT),
         ships=tuple(draw(st.lists(st.dictionaries(TEXT, JSON, max_size=4), max_size=4))),
         blocks=blocks,
     )
@@ -122,5 +123,7 @@ def test_empty_sea_costs_next_to_nothing():
 
 
 def test_the_frozen_product_still_unpacks():
-    """Written by version 1; whatever becomes of this package, old downlinks stay readable."""
-    assert unpack((FIXTURES / "product_v1.product").read_bytes()) == EXAMPLE
+    """Written with the fields of schema 1 and 2; whatever becomes of this package, old downlinks stay readable."""
+    first = unpack((FIXTURES / "product_v1.product").read_bytes())
+    assert first == dataclasses.replace(EXAMPLE, schema_version=1)
+    assert unpack((FIXTURES / "product_v2.product").read_bytes()) == dataclasses.replace(EXAMPLE, gate="0123abcd" * 2)

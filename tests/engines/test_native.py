@@ -16,11 +16,14 @@ from taran_eo import engines
 from taran_eo.c_runtime import to_program
 from taran_eo.engines import engines_for, fastest_engine, native, open_engine
 from taran_eo.engines.native import VARIABLE, NativeEngine, kernels_here, peak_gmac_s
+from taran_eo.engines.onnxruntime import OnnxRuntimeEngine
+from taran_eo.engines.reference import ReferenceEngine
 from taran_eo.errors import ConfigError, GraphError, MissingExtraError
-from taran_eo.formats import Integer, Scaling, decode, encode, integer_image, parse_format
-from taran_eo.graph import Concat, Conv, Graph, MaxPool, Requantize, Tensor, Upsample, run
+from taran_eo.formats import Integer, integer_image, parse_format
+from taran_eo.graph import Conv, Graph, Requantize, run
+from taran_eo.imagery.window import Window
 from tests.engines.replaying import build, replay
-from tests.graph.networks import in_float, random_unet
+from tests.graph.networks import chain, every_pair, in_float, one_layer, random_unet
 
 ROUTES = [
     ("e2m3", "ue2m4", True),
@@ -102,30 +105,11 @@ def test_weights_and_pixels_at_the_ends(kernels, weights):
     check(graph, np.full((3, 8, 8), 255, np.uint8))
 
 
-def one_layer(name, shift, multiplier, weight=1):
-    """A 1 x 1 convolution that takes the pixel to every accumulator at will."""
-    fmt = parse_format(name)
-    tensors = {
-        "pixels": Tensor("pixels", 2, 0, Integer(8, signed=False), Scaling.power_of_two(0)),
-        "coarse": Tensor("coarse", 2, 0, fmt, Scaling.power_of_two(0)),
-        "logits": Tensor("logits", 1, 0, Integer(32), Scaling.power_of_two(0)),
-    }
-    how = Requantize(np.full(2, multiplier, np.int32), np.full(2, shift, np.int32))
-    weights = np.array([[[[1]], [[weight]]], [[[-1]], [[-weight]]]], np.int16)
-    join = np.array([[[[1]], [[4096]]]], np.int16)
-    ops = (
-        Conv("pixels", "coarse", weights, Integer(16), np.array([-3, 255], np.int32), how),
-        Conv("coarse", "logits", join, Integer(16), np.zeros(1, np.int32), None),
-    )
-    return Graph("staircase", tensors, ops, "pixels", "logits")
-
-
 @pytest.mark.parametrize("name", ["ue2m4", "ue3m3", "e2m3", "e3m2", "ue2m2", "uint6", "int6n", "ue3m4"])
 @pytest.mark.parametrize(("shift", "multiplier"), [(0, 1), (1, 1), (3, 1), (7, 1), (13, 1), (0, 3), (9, 1001)])
 def test_every_accumulator_on_every_stair(kernels, name, shift, multiplier):
-    # Of 256 x 256 pairs of pixels, so that the coarse grid of large values has all its ties too.
-    first, second = np.meshgrid(np.arange(256), np.arange(256))
-    check(one_layer(name, shift, multiplier, weight=256), np.stack([first, second]).astype(np.uint8))
+    # Of all pairs of pixels, so that the coarse grid of large values has all its ties too.
+    check(one_layer(name, shift, multiplier, weight=256), every_pair())
 
 
 def test_sums_beyond_float32_are_rounded_once(kernels):
@@ -144,42 +128,6 @@ def test_sums_beyond_float32_are_rounded_once(kernels):
         assert exact == 7, "the test does not reach what it is for"
 
 
-def chain(*ops, fmt="ue2m4", channels=5, bands=3, level=0):
-    """A graph of operations by name: ``conv3`` and so on, ``pool``, ``up``, ``join NAME``."""
-    rng = np.random.default_rng(len(ops))
-    tensors = {"pixels": Tensor("pixels", bands, 0, Integer(8, signed=False), Scaling.power_of_two(-8))}
-    made = []
-
-    def add(op, count, at, like=None):
-        tensors[op.target] = Tensor(op.target, count, at, like or parse_format(fmt), Scaling.power_of_two(-3))
-        made.append(op)
-
-    top = "pixels"
-    for number, what in enumerate(ops):
-        name, before = f"t{number}", tensors[top]
-        if what.startswith("conv"):
-            size = int(what[4:])
-            weights = rng.integers(-60, 61, (channels, before.channels, size, size))
-            image = parse_format("e2m3")
-            weights = (decode(encode(weights / 8.0, image), image) * 8).astype(np.int8)
-            how = Requantize(np.ones(channels, np.int32), rng.integers(8, 11, channels).astype(np.int32))
-            add(Conv(top, name, weights, image, rng.integers(-99, 99, channels).astype(np.int32), how), channels,
-                before.level)  # fmt: skip
-        elif what == "pool":
-            add(MaxPool(top, name), before.channels, before.level + 1)
-        elif what == "up":
-            add(Upsample(top, name), before.channels, before.level - 1)
-        else:
-            other = what.split()[1]
-            add(Concat((top, other), name), before.channels + tensors[other].channels, before.level)
-        top = name
-    last = tensors[top]
-    weights = rng.integers(-8, 8, (2, last.channels, 3, 3)).astype(np.int8)
-    tensors["logits"] = Tensor("logits", 2, last.level, Integer(32), Scaling.power_of_two(-3))
-    made.append(Conv(top, "logits", weights, Integer(8), np.array([5, -5], np.int32), None))
-    return Graph("chain", tensors, tuple(made), "pixels", "logits")
-
-
 CHAINS = [
     ("conv1",),
     ("conv5", "conv7"),
@@ -191,6 +139,7 @@ CHAINS = [
     ("conv3", "conv3", "join t0", "pool", "conv3", "up"),  # a join that is pooled, and one that is upsampled
     ("conv3", "pool", "conv3", "join t1", "up", "conv3", "join t0", "conv3"),
     ("conv3", "pool", "conv3"),  # logits of half the size
+    ("pool", "conv3", "pool", "conv3"),  # as a gate: pixels are pooled, and logits are coarse
 ]
 
 
@@ -201,6 +150,46 @@ def test_every_order_of_operations(kernels, ops, fmt):
     rng = np.random.default_rng(3)
     for rows, cols in ((4, 4), (12, 40), (72, 8)):
         check(graph, rng.integers(0, 256, (3, rows, cols), dtype=np.uint8))
+
+
+def windows(rng, rows, cols, count):
+    """Some parts of a plane, the whole and single pixels at its corners among them."""
+    yield from (Window(0, 0, rows, cols), Window(0, 0, 1, 1), Window(rows - 1, cols - 1, 1, 1))
+    for _ in range(count):
+        (top, bottom), (left, right) = (sorted(rng.choice(side + 1, 2, replace=False)) for side in (rows, cols))
+        yield Window(int(top), int(left), int(bottom - top), int(right - left))
+
+
+@pytest.mark.parametrize("ops", CHAINS, ids=" ".join)
+def test_what_is_wanted_is_what_it_would_be_among_all(kernels, ops):
+    graph = chain(*ops)
+    rng = np.random.default_rng(4)
+    pixels = rng.integers(0, 256, (3, 72, 216), dtype=np.uint8)
+    expected, engine = run(graph, pixels), NativeEngine(graph, 1)
+    for wanted in windows(rng, *expected.shape[1:], 12):
+        assert np.array_equal(engine.run(pixels, wanted), expected[:, *wanted.slices]), wanted
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32), st.sampled_from(ROUTES), st.integers(1, 3))
+def test_any_part_of_any_network_on_every_engine(seed, route, threads):
+    weights, activations, powers = route
+    rng = np.random.default_rng(seed)
+    width = int(rng.integers(1, 40))
+    graph = random_unet(rng, weights=weights, activations=activations, width=width, depth=2, powers_of_two=powers)
+    pixels = rng.integers(0, 256, (3, 4 * int(rng.integers(1, 16)), 4 * int(rng.integers(1, 60))), dtype=np.uint8)
+    expected = run(graph, pixels)
+    for engine in (NativeEngine(graph, threads), OnnxRuntimeEngine(graph, 1), ReferenceEngine(graph)):
+        for wanted in windows(rng, *pixels.shape[1:], 2):
+            assert np.array_equal(engine.run(pixels, wanted), expected[:, *wanted.slices]), (engine.name, wanted)
+
+
+@pytest.mark.parametrize("wanted", [Window(0, 0, 0, 4), Window(0, 0, 4, 0), Window(-1, 0, 4, 4), Window(0, 5, 8, 4)])
+@pytest.mark.parametrize("name", ["native", "onnxruntime", "reference"])
+def test_what_a_tile_has_not_cannot_be_wanted(name, wanted):
+    engine = open_engine(name, chain("conv3"), threads=1)
+    with pytest.raises(GraphError, match="no part of the 8 x 8 logits"):
+        engine.run(np.zeros((3, 8, 8), np.uint8), wanted)
 
 
 def test_more_channels_than_a_block_and_one_band(kernels):
@@ -421,5 +410,7 @@ def test_other_processors_and_sanitizers(built, tmp_path):
         pixels = rng.integers(0, 256, (3, *shape), dtype=np.uint8)
         expected = run(graph, pixels)
         for name in kernels:
-            found = replay(command, graph, pixels, name, tmp_path, stripe=8)
-            assert np.array_equal(found, expected), (name, weights, activations)
+            for wanted in (None, *windows(rng, *pixels.shape[1:], 1)):
+                found = replay(command, graph, pixels, name, tmp_path, stripe=8, wanted=wanted)
+                part = expected if wanted is None else expected[:, *wanted.slices]
+                assert np.array_equal(found, part), (name, weights, activations, wanted)

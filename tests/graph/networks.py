@@ -1,10 +1,10 @@
-"""Small random graphs for the tests: Thin U-Nets with random weights, made straight from integers or floats."""
+"""Small graphs for the tests, of integers or floats: random Thin U-Nets, and operations in any order."""
 
 from dataclasses import replace
 
 import numpy as np
 
-from taran_eo.formats import Integer, Scaling, integer_image, parse_format, to_image
+from taran_eo.formats import Integer, Scaling, decode, encode, integer_image, parse_format, to_image
 from taran_eo.graph import FLOAT32, Concat, Conv, FloatConv, Graph, MaxPool, Requantize, Tensor, Upsample
 
 
@@ -75,3 +75,67 @@ def in_float(graph, rng):
         else:
             ops.append(op)
     return Graph(graph.name, tensors, tuple(ops), graph.input, graph.output)
+
+
+def one_layer(name, shift, multiplier, weight=1):
+    """A 1 x 1 convolution that takes the pixel to every accumulator at will."""
+    fmt = parse_format(name)
+    tensors = {
+        "pixels": Tensor("pixels", 2, 0, Integer(8, signed=False), Scaling.power_of_two(0)),
+        "coarse": Tensor("coarse", 2, 0, fmt, Scaling.power_of_two(0)),
+        "logits": Tensor("logits", 1, 0, Integer(32), Scaling.power_of_two(0)),
+    }
+    how = Requantize(np.full(2, multiplier, np.int32), np.full(2, shift, np.int32))
+    weights = np.array([[[[1]], [[weight]]], [[[-1]], [[-weight]]]], np.int16)
+    join = np.array([[[[1]], [[4096]]]], np.int16)
+    ops = (
+        Conv("pixels", "coarse", weights, Integer(16), np.array([-3, 255], np.int32), how),
+        Conv("coarse", "logits", join, Integer(16), np.zeros(1, np.int32), None),
+    )
+    return Graph("staircase", tensors, ops, "pixels", "logits")
+
+
+def every_pair():
+    """All pairs of pixels, ``uint8[2, 256, 256]``."""
+    return np.stack(np.meshgrid(np.arange(256), np.arange(256))).astype(np.uint8)
+
+
+def chain(*ops, fmt="ue2m4", channels=5, bands=3, level=0):
+    """A graph of operations by name: ``conv3`` and so on, ``pool``, ``up``, ``join NAME``."""
+    rng = np.random.default_rng(len(ops))
+    tensors = {"pixels": Tensor("pixels", bands, 0, Integer(8, signed=False), Scaling.power_of_two(-8))}
+    made = []
+
+    def add(op, count, at):
+        tensors[op.target] = Tensor(op.target, count, at, parse_format(fmt), Scaling.power_of_two(-3))
+        made.append(op)
+
+    def resized(op, step):
+        source = tensors[op.source]
+        tensors[op.target] = replace(source, name=op.target, level=source.level + step)
+        made.append(op)
+
+    top = "pixels"
+    for number, what in enumerate(ops):
+        name, before = f"t{number}", tensors[top]
+        if what.startswith("conv"):
+            size = int(what[4:])
+            weights = rng.integers(-60, 61, (channels, before.channels, size, size))
+            image = parse_format("e2m3")
+            weights = (decode(encode(weights / 8.0, image), image) * 8).astype(np.int8)
+            how = Requantize(np.ones(channels, np.int32), rng.integers(8, 11, channels).astype(np.int32))
+            add(Conv(top, name, weights, image, rng.integers(-99, 99, channels).astype(np.int32), how), channels,
+                before.level)  # fmt: skip
+        elif what == "pool":
+            resized(MaxPool(top, name), 1)
+        elif what == "up":
+            resized(Upsample(top, name), -1)
+        else:
+            other = what.split()[1]
+            add(Concat((top, other), name), before.channels + tensors[other].channels, before.level)
+        top = name
+    last = tensors[top]
+    weights = rng.integers(-8, 8, (2, last.channels, 3, 3)).astype(np.int8)
+    tensors["logits"] = Tensor("logits", 2, last.level, Integer(32), Scaling.power_of_two(-3))
+    made.append(Conv(top, "logits", weights, Integer(8), np.array([5, -5], np.int32), None))
+    return Graph("chain", tensors, tuple(made), "pixels", "logits")

@@ -21,7 +21,7 @@ from taran_eo.graph import (
     sources_of,
     traffic,
 )
-from tests.graph.networks import random_unet
+from tests.graph.networks import chain, random_unet
 
 ROUTES = [("e2m3", "ue2m4", True), ("e3m2", "ue3m3", True), ("int8n", "uint8", False), ("e2m3", "ue2m4", False)]
 
@@ -80,6 +80,37 @@ def test_reach_is_what_a_changed_pixel_shows(depth, reach, halo):
     assert farthest <= graph.reach
     # A random network does not carry a change to the last pixel, but well into the margin.
     assert farthest > graph.reach // 2
+
+
+@pytest.mark.parametrize(
+    ("ops", "reach"),
+    [(("conv3",), 2), (("pool", "conv3"), 4), (("pool", "conv3", "pool", "conv3"), 10), (("pool", "up"), 2)],
+)
+def test_reach_of_logits_that_are_no_pixels(ops, reach):
+    graph = chain(*ops)
+    assert graph.reach == reach
+    cell, rows, cols = 1 << graph.level, 4 * graph.alignment, 16 * graph.alignment
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (3, rows, cols), dtype=np.uint8)
+    before, farthest = run(graph, pixels), 0
+    for position in range(cols // 2, cols // 2 + graph.alignment):
+        for value in (0, 255):
+            changed = pixels.copy()
+            changed[:, :, position] = value
+            for logit in np.flatnonzero((run(graph, changed) != before).any(axis=(0, 1))):
+                farthest = max(farthest, logit * cell - position, position + 1 - (logit + 1) * cell)
+    assert farthest == reach
+
+
+def test_multiplications_behind_some_logits_are_those_of_what_they_depend_on():
+    graph = chain("conv3", "pool", "conv3", "up", "join t0", "conv1")
+    assert graph.macs_of(64, 64, (0, 0, 64, 64)) == graph.macs(64, 64)
+    # Of one logit in the middle, written out: 3 x 3 of the join, whose coarse part is 2 x 2 cells; their convolution
+    # reads 4 x 4 cells, so 8 x 8 pixels of the first one.
+    by_hand = 2 * 5 * 9 + 5 * 10 * 9 + 5 * 5 * 9 * 2 * 2 + 5 * 3 * 9 * 8 * 8
+    assert graph.macs_of(64, 64, (31, 31, 1, 1)) == by_hand
+    corner = 2 * 5 * 9 + 5 * 10 * 4 + 5 * 5 * 9 * 1 + 5 * 3 * 9 * 4 * 4
+    assert graph.macs_of(64, 64, (0, 0, 1, 1)) == corner
 
 
 def test_tiles_with_their_halo_give_the_logits_of_the_whole():

@@ -8,7 +8,7 @@ LAYERS = (
     {"", "errors", "units", "config", "provenance"},  # "" is the package's own __init__
     {"formats", "imagery"},
     {"graph", "codec", "wire", "model", "metrics", "price", "c_runtime", "ships", "journal"},
-    {"nn", "train", "export", "engines", "downlink", "hardware"},
+    {"nn", "train", "export", "engines", "gate", "downlink", "hardware"},
     {"bench", "evaluation", "onboard", "ground", "report", "security", "studies"},
     {"cli"},
 )
@@ -18,6 +18,7 @@ SIBLINGS = {
     ("metrics", "ships"),
     ("train", "nn"),
     ("engines", "export"),
+    ("gate", "engines"),
     ("studies", "evaluation"),
 }
 HEAVY = {"torch", "torchvision", "albumentations", "cv2", "scipy", "segmentation_models_pytorch", "tensorboard"}

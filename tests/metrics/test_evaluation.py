@@ -6,7 +6,7 @@ import rasterio
 from rasterio import Affine
 from rasterio.crs import CRS
 
-from taran_eo.evaluation import answers, evaluate
+from taran_eo.evaluation import answers, score
 from taran_eo.imagery import Contract, LabelledImage
 from taran_eo.imagery.source import gdal
 
@@ -26,16 +26,14 @@ def labelled(tmp_path):
 
 
 def test_a_ship_is_measured_in_the_metres_of_its_image(labelled):
-    def score(**options):
-        (tile,) = evaluate(
-            answers([labelled], lambda pixels: pixels[0] > 99, Contract(), halo=0, alignment=16, **options)
-        )
-        return tile
+    def scored(**options):
+        (answer,) = answers([labelled], lambda pixels: pixels[0] > 99, Contract(), halo=0, alignment=16, **options)
+        return score(answer)
 
-    tile = score()
+    tile = scored()
     assert (tile.true_positive_px, tile.f2, tile.ships, tile.found) == (40, 1.0, (1, 0, 0, 0), (1, 0, 0, 0))
     assert tile.area_m2 == pytest.approx(40 * 50 * 0.25, rel=2e-3)
-    assert score(tile_size=16, bands=(1,)) == tile
+    assert scored(tile_size=16, bands=(1,)) == tile
 
 
 def test_evaluate_tells_what_does_not_meet_the_contract(labelled, taran_eo):

@@ -14,6 +14,7 @@ from taran_eo.nn.program import read
 from taran_eo.nn.quantized import Quantization, calibrate, choose_scales, quantize
 from taran_eo.nn.rounding import fake_quantize
 from taran_eo.nn.segmentation_models import SegmentationModel
+from taran_eo.nn.ship_gate import ShipGate, ShipGateShape
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 
 
@@ -71,6 +72,17 @@ def compare(network, name):
 def test_the_network_is_its_graph(weights, activations, shape):
     graph, logits = compare(quantized(trained_like(shape), formats(weights, activations)), "twin")
     assert np.array_equal(graph, logits)
+
+
+@pytest.mark.parametrize("weights", ["e2m3", "e3m2", "int8"])
+def test_a_gate_is_its_graph(weights):
+    torch.manual_seed(4)
+    network = quantized(settled(ShipGate(ShipGateShape(width=4, depth=3))), formats(weights, "ue2m4"))
+    # The first convolution reads pooled pixels, which are pixels as they came: no scale of theirs is chosen.
+    assert network.convolutions["1"].source is None
+    graph, logits = compare(network, "gate")
+    assert np.array_equal(graph, logits)
+    assert lower(network, "gate").level == 3 and graph.shape == (1, 6, 4)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

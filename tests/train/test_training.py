@@ -195,6 +195,38 @@ def test_from_recipe_to_a_float_model_that_flies(recipe_file, tmp_path, taran_eo
     assert [taran_eo("verify", folder).code for folder in (model, tmp_path / "out")] == [0, 0]
 
 
+def test_from_recipe_to_a_gate(recipe_file, tmp_path, taran_eo):
+    labelled = {"images": tmp_path / "train_v2", "masks": tmp_path / "train_ship_segmentations_v2.csv"}
+    recipe, folder = tmp_path / "gate.toml", tmp_path / "gate"
+    notes = tmp_path / "notes.md"
+    notes.write_text("")
+    recipe.write_text(recipe_file.read_text() + PUBLICATION.format(folder=folder, notes=notes, **labelled))
+    changes = ["network.gate=true", "network.depth=4", "quantization.weights=e2m3", "schedule.crop=64"]
+    call = ("train", recipe, "-o", tmp_path / "run", *(word for each in changes for word in ("--set", each)))
+    said = taran_eo(*call)
+    assert said.code == 0, said.err
+    gate = Model.open(folder)
+    assert (gate.task, gate.graph.level, gate.graph.weight_formats) == ("ship gate", 4, ("e2m3",))
+    assert not replay(gate, open_engine("native", gate.graph, threads=1))
+    scores = json.loads((tmp_path / "run" / "result.json").read_text())["scores"]["here"]
+    where = ("--images", labelled["images"], "--masks", labelled["masks"], "--gate", folder, "--json")
+    told = json.loads(taran_eo("evaluate", *where).out)
+    assert {name: scores[name] for name in ("work", "ships", "ships_unseen")} == {
+        name: told["gate"][name] for name in ("work", "ships", "ships_unseen")
+    }
+    assert scores["behind"] == told["gate"]["scores"]
+    assert f"| work | {scores['work']:.3f} |" in (folder / "CARD.md").read_text()
+
+
+def test_a_cell_is_ship_where_any_of_its_pixels_is():
+    truth = torch.zeros(2, 1, 32, 48)
+    truth[0, 0, 15, 16] = truth[1, 0, 16:20, 31:33] = 1
+    cells = loop.in_cells(truth, torch.zeros(2, 1, 2, 3))
+    assert cells[0, 0].tolist() == [[0, 1, 0], [0, 0, 0]]
+    assert cells[1, 0].tolist() == [[0, 0, 0], [0, 1, 1]]
+    assert loop.in_cells(truth, truth) is truth
+
+
 def test_what_cannot_be_published_is_refused_before_the_training(recipe_file, tmp_path, monkeypatch):
     publication = ["publication.folder=model", "publication.version=first"]
 

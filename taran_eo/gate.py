@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from taran_eo.engines import Engine
 from taran_eo.errors import ConfigError, ModelError
+from taran_eo.graph import Graph, logit_at
 from taran_eo.imagery.window import Window
 from taran_eo.model import Model
-from taran_eo.onboard.decision import Decision
 
 AROUND = 2
 """Cells around one that fires that pass with it: the rest of a ship, and a ship that begins just beside."""
@@ -28,25 +28,22 @@ class Gate:
     Cells are squares of the scene, counted from its origin, so that what passes does not depend on tiles.
 
     Args:
-        model: The gate.
-        engine: An engine that runs its graph.
-
-    Raises:
-        ModelError: The model is no gate.
+        graph: The network; gives one logit a cell.
+        threshold: Probability from which a cell fires.
+        engine: An engine that runs the graph.
     """
 
-    def __init__(self, model: Model, engine: Engine) -> None:
-        check_gate(model)
-        self.model = model
-        self.engine = engine
-        self.cell = 1 << model.graph.tensors[model.graph.output].level
-        self._threshold = Decision.of(model.threshold, model.graph.logit_scale).threshold
+    def __init__(self, graph: Graph, threshold: float, engine: Engine) -> None:
+        self.graph = graph
+        self.cell = 1 << graph.level
+        self._engine = engine
+        self._limit = logit_at(threshold, graph.logit_scale)
 
     def passing(self, pixels: NDArray[np.uint8], core: Window) -> Cells:
-        """The cells of a tile's core in which a ship may be.
+        """The cells of a tile's core in which a ship may be: those that fire, and `AROUND` cells around them.
 
         Args:
-            pixels: ``uint8[bands, rows, cols]`` of the tile, whose halo is not below that of the gate.
+            pixels: ``uint8[bands, rows, cols]`` of the tile, its halo not below `halo_of`.
             core: Within the tile; begins at a corner of a cell.
 
         Returns:
@@ -56,34 +53,44 @@ class Gate:
         row, col = core.row // cell, core.col // cell
         cells = Window(row, col, -(-core.row_stop // cell) - row, -(-core.col_stop // cell) - col)
         wanted = cells.grown(AROUND).clipped(pixels.shape[1] // cell, pixels.shape[2] // cell)
-        fires = self.engine.run(pixels, wanted)[0] >= self._threshold
-        spread = _spread(_spread(fires).T).T
-        return spread[cells.relative_to(wanted).slices]
+        fires = self._engine.run(pixels, wanted)[0] >= self._limit
+        return _spread(_spread(fires).T).T[cells.relative_to(wanted).slices]
+
+    def looked(self, pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """The pixels ``bool[rows, cols]`` of a tile that pass; those at its rim do not know their surroundings."""
+        _, rows, cols = pixels.shape
+        return self.in_pixels(self.passing(pixels, Window(0, 0, rows, cols)), rows, cols)
+
+    def in_pixels(self, cells: Cells, rows: int, cols: int) -> NDArray[np.bool_]:
+        """Cells as the pixels ``bool[rows, cols]`` in them."""
+        return cells.repeat(self.cell, axis=0).repeat(self.cell, axis=1)[:rows, :cols]
+
+    def macs(self, model: Graph, looked: NDArray[np.bool_]) -> int:
+        """Multiplications of a gate and of a model behind it, for a scene in one tile.
+
+        Args:
+            model: The model.
+            looked: ``bool[rows, cols]`` from `looked`.
+        """
+        rows, cols = (-(-side // model.alignment) * model.alignment for side in looked.shape)
+        parts = regions(looked[:: self.cell, :: self.cell], self.cell)
+        wanted = ((part.row, part.col, part.rows, part.cols) for part in parts)
+        return self.graph.macs(rows, cols) + sum(model.macs_of(rows, cols, part) for part in wanted)
 
 
-def check_gate(model: Model) -> None:
-    """Refuse a model that is no gate.
-
-    Raises:
-        ModelError: It does not give one logit a cell.
-    """
-    graph = model.graph
-    if graph.classes != 1 or graph.tensors[graph.output].level == 0:
-        raise ModelError(
-            f"{model.path} is no gate: it does not give one logit for each of larger cells",
-            remedy="Give --gate a model that was trained with `gate = true`, or none",
-            path=model.path,
-        )
-
-
-def check_fit(gate: Model, model: Model) -> None:
+def check_gate(gate: Model, model: Model) -> None:
     """Refuse a gate that was not made for what a model sees.
 
     Raises:
         ModelError: It is no gate.
         ConfigError: It takes other pixels, or tiles that are not the model's.
     """
-    check_gate(gate)
+    if gate.graph.classes != 1 or gate.graph.level == 0:
+        raise ModelError(
+            f"{gate.path} is no gate: it does not give one logit for each of larger cells",
+            remedy="Give --gate a model that was trained with `gate = true`, or none",
+            path=gate.path,
+        )
     if gate.contract != model.contract or model.graph.alignment % gate.graph.alignment:
         raise ConfigError(
             f"The gate {gate.name} does not fit the model {model.name}: it takes other pixels, or has cells that do "
@@ -94,12 +101,12 @@ def check_fit(gate: Model, model: Model) -> None:
         )
 
 
-def halo_of(model: Model, gate: Model | None) -> int:
+def halo_of(model: Graph, gate: Graph | None) -> int:
     """The margin around a tile, in pixels, that makes the answers of a model behind a gate independent of tiles."""
     if gate is None:
-        return model.graph.halo
-    cell, alignment = 1 << gate.graph.tensors[gate.graph.output].level, model.graph.alignment
-    return max(model.graph.halo, -(-(gate.graph.reach + AROUND * cell) // alignment) * alignment)
+        return model.halo
+    reach = gate.reach + (AROUND << gate.level)
+    return max(model.halo, -(-reach // model.alignment) * model.alignment)
 
 
 def regions(cells: Cells, cell: int) -> Iterator[Window]:
