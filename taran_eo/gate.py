@@ -16,8 +16,8 @@ AROUND = 2
 """Cells around one that fires that pass with it: the rest of a ship, and a ship that begins just beside."""
 
 RIM = 40
-"""Pixels around a region that running it costs as much as: a network without the least of its answers computes their
-surroundings, and Thin U-Net 32 takes for a square of side ``b`` nearly what it would for ``b + 2 * RIM`` alone."""
+"""Pixels around a region that running it costs as much as: the surroundings that its answers depend on. Thin U-Net 32
+takes for a square of side ``b`` in the middle of a tile nearly what it takes for a tile of side ``b + 2 * RIM``."""
 
 Cells = NDArray[np.bool_]
 
@@ -109,7 +109,7 @@ def halo_of(model: Graph, gate: Graph | None) -> int:
     return max(model.halo, -(-reach // model.alignment) * model.alignment)
 
 
-def regions(cells: Cells, cell: int) -> Iterator[Window]:
+def regions(cells: Cells, cell: int, *, rim: int = RIM) -> Iterator[Window]:
     """Rectangles that cover the cells that pass, in pixels; together nearly as cheap as can be.
 
     The rectangle around all of them is split where that saves most, and so are its parts.
@@ -117,16 +117,17 @@ def regions(cells: Cells, cell: int) -> Iterator[Window]:
     Args:
         cells: ``bool[rows, cols]``.
         cell: Side of a cell in pixels.
+        rim: Pixels around a region that running it costs as much as.
     """
-    rim = 2 * RIM / cell
+    around = 2 * rim / cell
     waiting = [Window(0, 0, *cells.shape)]
     while waiting:
         window = _shrunk(cells, waiting.pop())
         if window is None:
             continue
         inside = cells[window.slices]
-        (down, row), (across, col) = _split(inside, rim), _split(inside.T, rim)
-        if min(down, across) >= (window.rows + rim) * (window.cols + rim):
+        (down, row), (across, col) = _split(inside, around), _split(inside.T, around)
+        if min(down, across) >= (window.rows + around) * (window.cols + around):
             yield Window(*(each * cell for each in (window.row, window.col, window.rows, window.cols)))
         elif down <= across:
             waiting.append(Window(window.row, window.col, row, window.cols))
@@ -136,7 +137,7 @@ def regions(cells: Cells, cell: int) -> Iterator[Window]:
             waiting.append(Window(window.row, window.col + col, window.rows, window.cols - col))
 
 
-def _split(inside: Cells, rim: float) -> tuple[float, int]:
+def _split(inside: Cells, around: float) -> tuple[float, int]:
     """The least cost of what passes in the rows before a split and in those behind it, and the row of that split.
 
     Something passes in the first row and in the last.
@@ -152,7 +153,7 @@ def _split(inside: Cells, rim: float) -> tuple[float, int]:
         """Of the rectangle around what passes in the first rows, for any number of them."""
         height = np.maximum.accumulate(np.where(passes[order], np.arange(1, len(passes) + 1), 0))
         width = np.maximum.accumulate(right[order]) - np.minimum.accumulate(left[order])
-        cost: NDArray[np.float64] = (height + rim) * (width + rim)
+        cost: NDArray[np.float64] = (height + around) * (width + around)
         return cost
 
     both = costs(slice(None))[:-1] + costs(slice(None, None, -1))[-2::-1]

@@ -1,8 +1,8 @@
 """The gate: a tiny network that says where a ship may be, so that the U-Net runs nowhere else.
 
-It halves its input again and again and never goes back up: one logit for each cell of ``2**depth`` pixels. The first
-halving is of the pixels themselves, by their maximum, as ships are brighter than the sea; every convolution then costs
-a quarter of what it would. Of most scenes this is the only network that ever runs.
+It halves its input again and again and never goes back up: one logit for each cell of ``2**depth`` pixels. One
+convolution sees the pixels as they are, as a dark ship on glittering water is lost in their maximum; the next one comes
+two poolings below it, where it costs a sixteenth. Of most scenes this is the only network that ever runs.
 """
 
 from dataclasses import dataclass
@@ -19,17 +19,13 @@ class ShipGateShape:
 
     Attributes:
         bands: Input bands.
-        width: Channels of the two finest levels; the others, where a channel costs little, have twice as many.
-        depth: Poolings; a cell has ``2**depth`` rows and columns.
+        width: Channels of the first layer; the others, where a channel costs little, have twice as many.
+        depth: Poolings, at least 2; a cell has ``2**depth`` rows and columns.
     """
 
     bands: int = 3
     width: int = 16
     depth: int = 4
-
-    def channels(self, level: int) -> int:
-        """Channels at `level`, 0 being the pixels."""
-        return self.bands if level == 0 else self.width * (1 if level <= 2 else 2)
 
 
 class ShipGate(nn.Module):
@@ -44,11 +40,13 @@ class ShipGate(nn.Module):
     def __init__(self, shape: ShipGateShape) -> None:
         super().__init__()
         self.shape = shape
+        wide = 2 * shape.width
+        self.first = ConvUnit(shape.bands, shape.width)
         self.levels = nn.ModuleList(
-            ConvUnit(shape.channels(level), shape.channels(level + 1)) for level in range(shape.depth)
+            ConvUnit(shape.width if level == 2 else wide, wide) for level in range(2, shape.depth + 1)
         )
-        self.around = double(shape.channels(shape.depth), shape.channels(shape.depth))
-        self.head = nn.Conv2d(shape.channels(shape.depth), 1, 1)
+        self.around = double(wide, wide)
+        self.head = nn.Conv2d(wide, 1, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Judge a batch.
@@ -59,7 +57,7 @@ class ShipGate(nn.Module):
         Returns:
             Logits ``[n, 1, rows / 2**depth, cols / 2**depth]``: whether a pixel of the cell is ship.
         """
-        features = pixels * PIXEL_SCALE
+        features = F.max_pool2d(self.first(pixels * PIXEL_SCALE), 2)
         for level in self.levels:
             features = level(F.max_pool2d(features, 2))
         logits: Tensor = self.head(self.around(features))
