@@ -12,6 +12,7 @@ from taran_eo.c_runtime import to_program
 from taran_eo.engines import native
 from taran_eo.engines.engine import Engine
 from taran_eo.engines.native import NativeEngine
+from taran_eo.engines.pool import EnginePool
 from taran_eo.engines.reference import ReferenceEngine
 from taran_eo.errors import GraphError
 from taran_eo.graph import Graph
@@ -60,6 +61,23 @@ def open_engine(name: EngineName, graph: Graph, *, threads: int) -> Engine:
             assert_never(chosen)
 
 
+def open_pool(name: EngineName, graph: Graph, *, threads: int) -> Engine:
+    """Make an engine ready that several threads may keep busy at the same time.
+
+    Args:
+        name: As for `open_engine`.
+        graph: The program.
+        threads: What it may use in all: native, for as many tiles; the others, for one.
+
+    Raises:
+        As `open_engine`.
+    """
+    chosen: OneEngine = fastest_engine(graph) if name == "auto" else name
+    if chosen == "native" and threads > 1:
+        return EnginePool(graph, threads)
+    return open_engine(chosen, graph, threads=threads)
+
+
 def _native_runs(graph: Graph) -> bool:
     try:
         to_program(graph)
@@ -85,4 +103,5 @@ __all__ = [
     "engines_for",
     "fastest_engine",
     "open_engine",
+    "open_pool",
 ]

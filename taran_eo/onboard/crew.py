@@ -16,20 +16,18 @@ from traceback import extract_tb
 from types import TracebackType
 from typing import Literal
 
-from taran_eo.engines import Engine, EngineName, open_engine
+from taran_eo.engines import Engine, EngineName, open_pool
 from taran_eo.errors import ContractError, ImageryError, TaranError
 from taran_eo.gate import Gate, check_gate
 from taran_eo.imagery.scene import Scene, open_scene
 from taran_eo.imagery.window import check_grid
 from taran_eo.journal import Finished, Input, Skipped
 from taran_eo.model import Model
+from taran_eo.onboard.ahead import Turn
 from taran_eo.onboard.decision import Decision
 from taran_eo.onboard.outputs import LONGEST_NAME_BYTES, clear, located, readable
 from taran_eo.onboard.scene import Labelled, check_model, deliver, labelling
 from taran_eo.provenance import peak_rss_kib, sha256_file
-
-SCENES_AHEAD = 1
-"""Scenes that are begun before their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +107,7 @@ class Crew:
         model: The model.
         gate: What decides where it runs; None lets it run everywhere.
         engine: Name of the engine.
-        threads: Threads for each process.
+        threads: Threads of each process that compute, and scenes that it begins before their turn.
         options: What decides the results.
         on_error: Whether a scene that cannot be done is skipped or ends the run.
     """
@@ -124,34 +122,35 @@ class Crew:
 
     def open_engines(self) -> "Engines":
         """Engines of this process's own."""
-        engine, gate = open_engine(self.engine, self.model.graph, threads=self.threads), self.gate
+        engine, gate = open_pool(self.engine, self.model.graph, threads=self.threads), self.gate
         if gate is None:
             return Engines(engine, None)
         return Engines(
-            engine, Gate(gate.graph, gate.threshold, open_engine(self.engine, gate.graph, threads=self.threads))
+            engine, Gate(gate.graph, gate.threshold, open_pool(self.engine, gate.graph, threads=self.threads))
         )
 
-    def begin(self, task: Task, engines: "Engines") -> "Begun":
-        """Open a scene and have its tiles labelled, in threads of its own.
+    def begin(self, task: Task, engines: "Engines", turn: Turn) -> "Begun":
+        """Open a scene and have its tiles labelled, in threads of its own, when it is its turn.
 
         Raises:
             ImageryError: It cannot be read.
             ContractError: It is no imagery for the model.
         """
         options = self.options
-        length = len(os.fsencode(Path(task.name).name))
-        if length > LONGEST_NAME_BYTES:
-            raise ImageryError(
-                f"{task.file} has a name of {length} bytes, too long to name its outputs after it",
-                remedy=f"Shorten it to {LONGEST_NAME_BYTES} bytes",
-            )
-        try:
-            read = Input.of(task.file)
-        except OSError as error:
-            raise ImageryError(
-                f"{task.file} cannot be read: {error.strerror}", remedy="Check the path and its permissions"
-            ) from error
         with ExitStack() as stack:
+            stack.callback(turn.ended.set)
+            length = len(os.fsencode(Path(task.name).name))
+            if length > LONGEST_NAME_BYTES:
+                raise ImageryError(
+                    f"{task.file} has a name of {length} bytes, too long to name its outputs after it",
+                    remedy=f"Shorten it to {LONGEST_NAME_BYTES} bytes",
+                )
+            try:
+                read = Input.of(task.file)
+            except OSError as error:
+                raise ImageryError(
+                    f"{task.file} cannot be read: {error.strerror}", remedy="Check the path and its permissions"
+                ) from error
             scene = stack.enter_context(
                 open_scene(
                     task.file,
@@ -169,6 +168,8 @@ class Crew:
                     gate=engines.gate,
                     threshold=options.threshold,
                     tile_size=options.tile_size,
+                    workers=self.threads,
+                    turn=turn,
                 )
             )
             return Begun(read, scene, labelled, stack.pop_all())
@@ -275,17 +276,19 @@ def in_turn(
 ) -> Iterator[Result]:
     """The results in the order of the tasks; `tick` makes what counts the tiles of a task.
 
-    While a scene is finished, the next one is begun already: what is not the engine's work takes no time of its own.
+    While a scene is finished, the next ones are begun already: what is not the engine's work takes no time of its own.
     """
     if not tasks:
         return
     engines = crew.open_engines()
+    waiting, turn = deque(tasks), Turn.first()
     with ThreadPoolExecutor(1) as opener, ExitStack() as begun:
-        futures = deque(opener.submit(crew.begin, task, engines) for task in tasks[:SCENES_AHEAD])
+        futures: deque[Future[Begun]] = deque()
         begun.callback(_let_go, opener, futures)
-        for place, task in enumerate(tasks):
-            if place + SCENES_AHEAD < len(tasks):
-                futures.append(opener.submit(crew.begin, tasks[place + SCENES_AHEAD], engines))
+        for task in tasks:
+            while waiting and len(futures) <= crew.threads:
+                futures.append(opener.submit(crew.begin, waiting.popleft(), engines, turn))
+                turn = turn.next()
             # Taken out when it is done with: who is interrupted while it is being opened leaves it for closing.
             result = crew.do(task, futures[0].result, tick(task))
             futures.popleft()
@@ -356,6 +359,6 @@ def _work(task: Task) -> Result:
     signal(SIGINT, default_int_handler)
     try:
         engines = _POST.engines
-        return crew.do(task, lambda: crew.begin(task, engines))
+        return crew.do(task, lambda: crew.begin(task, engines, Turn.first()))
     finally:
         signal(SIGINT, SIG_IGN)

@@ -25,7 +25,7 @@ from taran_eo.imagery.source import gdal
 from taran_eo.imagery.window import Tile, Window, cover
 from taran_eo.imagery.writer import MaskWriter
 from taran_eo.model import Model
-from taran_eo.onboard.ahead import ahead
+from taran_eo.onboard.ahead import Turn, side_by_side
 from taran_eo.onboard.decision import SCORE_UNIT, Decision
 from taran_eo.onboard.outputs import (
     MASK,
@@ -83,10 +83,12 @@ def labelling(
     gate: Gate | None = None,
     threshold: float | None = None,
     tile_size: int | None = None,
+    workers: int = 1,
+    turn: Turn | None = None,
 ) -> Iterator[Iterator[Labelled]]:
     """The tiles of a scene with their labels, row-major; begun at once, in threads of its own.
 
-    While a tile is computed, the next is read, and whoever takes them does what is to be done with the last.
+    While tiles are computed, the next is read, and whoever takes them does what is to be done with the last.
 
     Args:
         scene: An opened scene.
@@ -96,6 +98,8 @@ def labelling(
         threshold: Probability from which a pixel is a ship; None for the model's own.
         tile_size: Side of a tile in pixels, a multiple of the graph's alignment; None for what suits the engine. No
             result depends on it, where the graph is exact.
+        workers: Tiles that are given to the engine at the same time.
+        turn: When to read them; None for now.
 
     Raises:
         ImageryError: The scene is damaged.
@@ -106,10 +110,12 @@ def labelling(
     decision = Decision.of(model.threshold if threshold is None else threshold, model.graph.logit_scale)
     size = engine.tile_size if tile_size is None else tile_size
     halo = halo_of(model.graph, None if gate is None else gate.graph)
-    with (
-        ahead(scene.tiles(size, halo, model.graph.alignment)) as tiles,
-        ahead((tile.core, *classify(tile, engine, decision, gate)) for tile in tiles) as labelled,
-    ):
+    tiles = scene.tiles(size, halo, model.graph.alignment)
+
+    def label(tile: Tile) -> Labelled:
+        return tile.core, *classify(tile, engine, decision, gate)
+
+    with side_by_side(label, tiles if turn is None else turn.take(tiles), workers) as labelled:
         yield labelled
 
 

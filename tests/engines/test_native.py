@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 
 from taran_eo import engines
 from taran_eo.c_runtime import to_program
-from taran_eo.engines import engines_for, fastest_engine, native, open_engine
+from taran_eo.engines import engines_for, fastest_engine, native, open_engine, open_pool
 from taran_eo.engines.native import VARIABLE, NativeEngine, kernels_here, peak_gmac_s
 from taran_eo.engines.onnxruntime import OnnxRuntimeEngine
+from taran_eo.engines.pool import EnginePool
 from taran_eo.engines.reference import ReferenceEngine
 from taran_eo.errors import ConfigError, GraphError, MissingExtraError
 from taran_eo.formats import Integer, integer_image, parse_format
@@ -215,6 +217,25 @@ def test_one_engine_for_several_threads_of_python():
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(engine.run, tiles))
     assert all(np.array_equal(logits, run(graph, tile)) for logits, tile in zip(found, tiles, strict=True))
+
+
+def test_a_pool_computes_tiles_side_by_side_and_makes_no_more_engines_than_it_needs():
+    rng = np.random.default_rng(1)
+    graph = random_unet(rng, width=16, depth=2)
+    tiles = [rng.integers(0, 256, (3, 4 * int(rows), 64), dtype=np.uint8) for rows in rng.integers(1, 20, 24)]
+    pool = open_pool("auto", graph, threads=3)
+    assert isinstance(pool, EnginePool) and (pool.name, pool.tile_size) == ("native", NativeEngine.tile_size)
+    with mock.patch("taran_eo.engines.pool.NativeEngine", wraps=NativeEngine) as made:
+        assert np.array_equal(pool.run(tiles[0]), run(graph, tiles[0])) and made.call_count == 0
+        with ThreadPoolExecutor(6) as callers:
+            found = list(callers.map(pool.run, tiles))
+        assert made.call_count <= 2
+    assert all(np.array_equal(logits, run(graph, tile)) for logits, tile in zip(found, tiles, strict=True))
+    with pytest.raises(GraphError):
+        pool.run(np.zeros((3, 5, 5), np.uint8))
+    assert np.array_equal(pool.run(tiles[1]), found[1])
+    assert isinstance(open_pool("native", graph, threads=1), NativeEngine)
+    assert open_pool("onnxruntime", graph, threads=2).name == "onnxruntime"
 
 
 def test_pixels_may_lie_in_any_order():

@@ -1,12 +1,13 @@
 """A stage of a pipeline changes when things happen, and nothing else."""
 
 import threading
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taran_eo.onboard.ahead import DEPTH, ahead
+from taran_eo.onboard.ahead import DEPTH, Turn, ahead, side_by_side
 
 
 @given(st.lists(st.integers(), max_size=20))
@@ -57,3 +58,53 @@ def test_who_leaves_early_waits_for_one_item_only():
     with ahead(items()) as found:
         assert next(found) == 0
     assert threading.active_count() == before and len(made) <= DEPTH + 2
+
+
+@given(st.lists(st.integers(0, 3), max_size=20), st.integers(1, 4))
+def test_results_come_in_the_order_of_their_items_however_long_they_take(items, workers):
+    def slow(item):
+        time.sleep(item / 2000)
+        return item + 1
+
+    with side_by_side(slow, items, workers) as found:
+        assert list(found) == [item + 1 for item in items]
+
+
+def test_as_many_are_made_at_the_same_time_as_there_are_workers():
+    together = threading.Barrier(3)
+    with side_by_side(lambda item: together.wait(timeout=10) >= 0, range(6), 3) as found:
+        assert list(found) == [True] * 6
+
+
+def test_what_a_worker_raises_comes_in_its_place_and_the_others_end():
+    before = threading.active_count()
+
+    def fails(item):
+        if item == 3:
+            raise OSError("the third")
+        return item
+
+    taken = []
+    with pytest.raises(OSError, match="the third"), side_by_side(fails, iter(int, 1), 2) as found:
+        taken.append(next(found))
+        raise OSError("the third")
+    with pytest.raises(OSError, match="the third"), side_by_side(fails, range(100), 2) as found:
+        for item in found:
+            taken.append(item)  # noqa: PERF402 - what was taken before the fault counts
+    assert taken == [0, 0, 1, 2] and threading.active_count() == before
+
+
+def test_who_comes_later_does_not_begin_before_who_comes_earlier_has_ended():
+    first, made = Turn.first(), []
+    second = first.next()
+
+    def items(name):
+        for number in range(3):
+            made.append((name, number))
+            yield number
+
+    with ahead(second.take(items("later"))) as later, ahead(first.take(items("earlier")), depth=1) as earlier:
+        time.sleep(0.05)
+        assert made == [("earlier", 0)]
+        assert list(earlier) == [0, 1, 2] and list(later) == [0, 1, 2]
+    assert made == [(name, number) for name in ("earlier", "later") for number in range(3)]
