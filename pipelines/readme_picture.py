@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from taran_eo.engines import open_engine
-from taran_eo.imagery import open_scene, read_mask, write_synthetic_scene
+from taran_eo.imagery import open_scene, read_mask
+from taran_eo.imagery.synthetic import write_synthetic_scene
 from taran_eo.metrics import TileScore, score_tile
 from taran_eo.model import Model
 from taran_eo.onboard import Outcome, process

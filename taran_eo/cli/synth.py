@@ -26,7 +26,8 @@ def command(
     from rasterio import Affine
     from rasterio.crs import CRS
 
-    from taran_eo.imagery import MASK_SUFFIX, write_synthetic_scene
+    from taran_eo.imagery import MASK_SUFFIX
+    from taran_eo.imagery.synthetic import write_synthetic_scene
     from taran_eo.onboard.outputs import together, writing
 
     rows, cols = parse_size(size)

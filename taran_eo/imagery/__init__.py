@@ -1,4 +1,4 @@
-"""Imagery: scenes in, masks out, window by window, and synthetic scenes with known truth.
+"""Imagery: scenes in, masks out, window by window; in `taran_eo.imagery.synthetic`, scenes with known truth.
 
 A `Scene` is opened against the input `Contract` of a model and cut into `Tile`s: chosen bands, 8 bits, pixels
 without data zeroed and marked, the ground sampling distance known or asked for. Normalization is not here: it
@@ -12,7 +12,6 @@ from taran_eo.imagery.mask import MASK_SUFFIX, NODATA, SEA, SHIP, Mask
 from taran_eo.imagery.radiometry import Stretch
 from taran_eo.imagery.rle import coco_decode, coco_encode, kaggle_decode, kaggle_encode
 from taran_eo.imagery.scene import SUFFIXES, Scene, find_scenes, open_scene
-from taran_eo.imagery.synthetic import SyntheticScene, SyntheticShip, synthesize, write_synthetic_scene
 from taran_eo.imagery.window import Tile, Window, cover
 from taran_eo.imagery.writer import MaskWriter, RasterWriter, read_mask, write_mask
 
@@ -29,8 +28,6 @@ __all__ = [
     "RasterWriter",
     "Scene",
     "Stretch",
-    "SyntheticScene",
-    "SyntheticShip",
     "Tile",
     "Window",
     "coco_decode",
@@ -43,7 +40,5 @@ __all__ = [
     "read_jpeg",
     "read_labels",
     "read_mask",
-    "synthesize",
     "write_mask",
-    "write_synthetic_scene",
 ]

@@ -12,6 +12,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own idiom
 
 from taran_eo.nn.thin_unet import PIXEL_SCALE, ConvUnit, double
 
+SHALLOWEST_GATE = 2
+
 
 @dataclass(frozen=True)
 class ShipGateShape:
@@ -20,7 +22,7 @@ class ShipGateShape:
     Attributes:
         bands: Input bands.
         width: Channels of the first layer; the others, where a channel costs little, have twice as many.
-        depth: Poolings, at least 2; a cell has ``2**depth`` rows and columns.
+        depth: Poolings, at least `SHALLOWEST_GATE`; a cell has ``2**depth`` rows and columns.
     """
 
     bands: int = 3

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ from taran_eo.errors import ConfigError, ImageryError, OutputError
 from taran_eo.imagery.scene import find_scenes
 from taran_eo.journal import Finished, Journal, Skipped
 from taran_eo.model import Model
-from taran_eo.onboard.crew import Crew, Options, Result, Task, in_parallel, in_turn
+from taran_eo.onboard.crew import Crew, Options, Result, Task, in_turn
 from taran_eo.onboard.outputs import located, names, sweep
 from taran_eo.onboard.scene import SOFTWARE
 from taran_eo.provenance import cores, peak_rss_kib
@@ -154,7 +154,7 @@ def run(
         # Chosen here, so that what is missing is told once and not by every process.
         chosen = fastest_engine(model.graph) if engine == "auto" else engine
         crew = Crew(folder, model, gate, chosen, max(1, cores() // jobs), options, on_error)
-        for result in in_turn(crew, tasks, tell.tiles) if jobs == 1 else in_parallel(crew, tasks, jobs):
+        for result in in_turn(crew, tasks, tell.tiles) if jobs == 1 else _in_parallel(crew, tasks, jobs):
             peaks[result.process] = result.peak_rss_kib
             warnings += result.warnings
             if isinstance(result.record, Finished):
@@ -183,6 +183,13 @@ def run(
         peak_rss_mib=sum(known) / 1024 if known else None,
         warnings=tuple(warnings),
     )
+
+
+def _in_parallel(crew: Crew, tasks: Sequence[Task], jobs: int) -> Iterator[Result]:
+    # Who does not need processes does not wait for them: they take a twentieth of a second to import.
+    from taran_eo.onboard.processes import in_parallel
+
+    return in_parallel(crew, tasks, jobs)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,8 @@ from taran_eo.engines import open_engine
 from taran_eo.evaluation import evaluate_gate
 from taran_eo.gate import Gate
 from taran_eo.graph import Graph, logit_at
-from taran_eo.imagery import Contract, LabelledImage, synthesize
+from taran_eo.imagery import Contract, LabelledImage
+from taran_eo.imagery.synthetic import synthesize
 from taran_eo.metrics import Scores, aggregate, aggregate_gate
 from taran_eo.model import Model, save
 from taran_eo.provenance import cores

@@ -9,7 +9,7 @@ from torch import nn
 from taran_eo.config import Settings
 from taran_eo.nn.quantized import Calibration
 from taran_eo.nn.segmentation_models import SegmentationModel
-from taran_eo.nn.ship_gate import ShipGate, ShipGateShape
+from taran_eo.nn.ship_gate import SHALLOWEST_GATE, ShipGate, ShipGateShape
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 from taran_eo.provenance import sha256_config, sha256_file, sha256_folder
 
@@ -21,7 +21,7 @@ class Network(Settings):
     """The `[network]` table: the shape of the Thin U-Net, of a gate, or a network of segmentation-models-pytorch.
 
     Attributes:
-        gate: Whether it is a gate, `taran_eo.nn.ShipGate`, of `width` channels and `depth` poolings.
+        gate: Whether it is a gate, `taran_eo.nn.ShipGate`, of `width` channels and `depth` poolings; None is no.
         width: Channels at the top level.
         depth: Poolings.
         growth: Factor by which each level is wider than the one above it; 1 is the constant width.
@@ -31,7 +31,7 @@ class Network(Settings):
         encoder: Its encoder, e.g. ``resnet18``.
     """
 
-    gate: bool = False
+    gate: bool | None = None
     width: int = Field(32, ge=1)
     depth: int = Field(4, ge=1, le=6)
     growth: int = Field(1, ge=1)
@@ -45,6 +45,8 @@ class Network(Settings):
             raise ValueError("give both `architecture` and `encoder`, or neither for the Thin U-Net")
         if self.gate and (self.architecture is not None or self.growth != 1 or self.skips is not None):
             raise ValueError("a `gate` has `width` and `depth`, and nothing else")
+        if self.gate and self.depth < SHALLOWEST_GATE:
+            raise ValueError(f"a `gate` has a `depth` of at least {SHALLOWEST_GATE}")
         return self
 
     def build(self) -> nn.Module:

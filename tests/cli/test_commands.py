@@ -13,7 +13,8 @@ from rasterio import Affine
 from rasterio.crs import CRS
 
 from taran_eo.codec import unpack
-from taran_eo.imagery import Mask, read_mask, write_synthetic_scene
+from taran_eo.imagery import Mask, read_mask
+from taran_eo.imagery.synthetic import write_synthetic_scene
 from tests.folders import outputs
 
 HEAVY = ("numpy", "rasterio", "onnx", "onnxruntime", "pydantic", "rich", "safetensors", "torch")

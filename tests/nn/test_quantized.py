@@ -8,7 +8,7 @@ from torch import nn
 from taran_eo.engines import open_engine
 from taran_eo.errors import FormatError, GraphError, LoweringError
 from taran_eo.formats import parse_any_format, upper_half
-from taran_eo.graph import run, tolerance
+from taran_eo.graph import Conv, run, tolerance
 from taran_eo.nn.lowering import lower, lower_float
 from taran_eo.nn.program import read
 from taran_eo.nn.quantized import Quantization, calibrate, choose_scales, quantize
@@ -78,11 +78,20 @@ def test_the_network_is_its_graph(weights, activations, shape):
 def test_a_gate_is_its_graph(weights):
     torch.manual_seed(4)
     network = quantized(settled(ShipGate(ShipGateShape(width=4, depth=3))), formats(weights, "ue2m4"))
-    # The first convolution reads pooled pixels, which are pixels as they came: no scale of theirs is chosen.
-    assert network.convolutions["1"].source is None
     graph, logits = compare(network, "gate")
     assert np.array_equal(graph, logits)
     assert lower(network, "gate").level == 3 and graph.shape == (1, 6, 4)
+
+
+def test_pooled_pixels_are_pixels():
+    torch.manual_seed(4)
+    layers = nn.MaxPool2d(2), nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 1, 1)
+    network = quantized(nn.Sequential(*layers).eval(), formats("e2m3", "ue2m4", first_weights=parse_any_format("int8")))
+    # No scale of theirs is chosen, and who reads them is the first layer.
+    assert network.convolutions["1"].source is None
+    graph, logits = compare(network, "pooled")
+    assert np.array_equal(graph, logits)
+    assert [str(op.weight_format) for op in lower(network, "pooled").ops if isinstance(op, Conv)] == ["int8", "e2m3"]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

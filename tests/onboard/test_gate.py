@@ -17,7 +17,8 @@ from taran_eo.errors import ConfigError, ModelError
 from taran_eo.formats import Integer, Scaling
 from taran_eo.gate import AROUND, RIM, Gate, check_gate, halo_of, regions
 from taran_eo.graph import Conv, Graph, MaxPool, Tensor, logit_at
-from taran_eo.imagery import open_scene, synthesize
+from taran_eo.imagery import open_scene
+from taran_eo.imagery.synthetic import synthesize
 from taran_eo.imagery.window import Window
 from taran_eo.model import DEFAULT_GATE, Model, shipped
 from taran_eo.onboard import process

@@ -10,7 +10,8 @@ from rasterio.crs import CRS
 from taran_eo.codec import unpack
 from taran_eo.engines import open_engine
 from taran_eo.graph import run as run_graph
-from taran_eo.imagery import NODATA, open_scene, read_mask, write_synthetic_scene
+from taran_eo.imagery import NODATA, open_scene, read_mask
+from taran_eo.imagery.synthetic import write_synthetic_scene
 from taran_eo.model import Model
 from taran_eo.onboard import Decision, process, verify
 from taran_eo.onboard import run as run_all

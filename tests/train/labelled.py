@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import simplejpeg
 
-from taran_eo.imagery import synthesize
+from taran_eo.imagery.synthetic import synthesize
 
 
 def write_tiles(folder, count=6, size=96, seed=5, first=0):

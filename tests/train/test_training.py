@@ -135,6 +135,8 @@ def test_a_gradient_that_is_no_number_ends_the_run_before_it_spoils_the_weights(
     ("change", "said"),
     [
         (["network.depth=5", "schedule.crop=48"], "crops of a multiple of 32"),
+        (["network.gate=true", "network.depth=1"], "depth. of at least 2"),
+        (["network.gate=true", "network.skips=8"], "has `width` and `depth`, and nothing else"),
     ],
 )
 def test_recipes_that_cannot_end_well_are_refused_at_once(recipe_file, change, said):
