@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from taran_eo.model import Model
+from taran_eo.model import DEFAULT_GATE, DEFAULT_NAME, Model
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,12 @@ def test_only_one_package_with_its_model(wheel: Path) -> None:
     (info,) = (top for top in tops if top.endswith(".dist-info"))
     assert tops == {"taran_eo", info}
     assert f"{info}/licenses/LICENSE" in names
-    for needed in ("py.typed", "models/thin_unet32_e2m3/flight.safetensors", "models/thin_unet32_e2m3/SHA256SUMS"):
+    models = [
+        f"models/{name}/{file}"
+        for name in (DEFAULT_NAME, DEFAULT_GATE)
+        for file in ("flight.safetensors", "SHA256SUMS")
+    ]
+    for needed in ("py.typed", *models):
         assert f"taran_eo/{needed}" in names
     assert not [name for name in names if name.endswith((".pyc", ".csv", ".jpg", ".tif"))]
 
