@@ -91,7 +91,7 @@ static void trim(const taran_program *program, int32_t cols, const taran_window 
         int32_t left = target == NULL ? wanted->col : target->left;
         int32_t width = target == NULL ? wanted->cols : target->width;
         for (int32_t i = 0; i < segments_of(op); i++) {
-            int32_t first, end, right, tensor = reads(program, op, i, DOWN, top, top + 1, &first, &end);
+            int32_t first = 0, end = 0, right, tensor = reads(program, op, i, DOWN, top, top + 1, &first, &end);
             taran_ring *source = &rings[tensor];
             source->top = least(source->top, most(first, 0));
             reads(program, op, i, ACROSS, left, left + width, &first, &end);
