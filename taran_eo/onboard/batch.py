@@ -108,7 +108,7 @@ def run(
         jobs: Scenes done at the same time, each in a process of its own that has its share of the cores.
         resume: Whether scenes are left out that are finished in `folder` and have not changed since.
         on_error: Whether a scene that cannot be done is skipped or ends the run.
-        progress: Called after each scene, and without parallel jobs after each tile.
+        progress: Called after each scene, and without parallel jobs after each tile, then from threads of the run.
         clock: Seconds from any origin.
 
     Raises:

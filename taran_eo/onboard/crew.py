@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from traceback import extract_tb
 from types import TracebackType
 from typing import Literal
@@ -23,6 +24,9 @@ from taran_eo.onboard.decision import Decision
 from taran_eo.onboard.outputs import LONGEST_NAME_BYTES, clear, located, readable
 from taran_eo.onboard.scene import Labelled, check_model, deliver, labelling
 from taran_eo.provenance import peak_rss_kib, sha256_file
+
+FINISHERS = 2
+"""Scenes whose outputs are written at the same time: while one waits for the disk, the other uses the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,28 +275,52 @@ def in_turn(
 ) -> Iterator[Result]:
     """The results in the order of the tasks; `tick` makes what counts the tiles of a task.
 
-    While a scene is finished, the next ones are begun already: what is not the engine's work takes no time of its own.
+    While scenes are finished, the next ones are begun already: what is not the engine's work takes no time of its own.
     """
     if not tasks:
         return
     engines = crew.open_engines()
+    stopped = Event()
+
+    def watched(task: Task) -> Callable[[int], None]:
+        told = tick(task)
+
+        def after_each_tile(tiles: int) -> None:
+            if stopped.is_set():
+                raise _Stopped
+            if told is not None:
+                told(tiles)
+
+        return after_each_tile
+
     waiting, turn = deque(tasks), Turn.first()
-    with ThreadPoolExecutor(1) as opener, ExitStack() as begun:
-        futures: deque[Future[Begun]] = deque()
-        begun.callback(_let_go, opener, futures)
-        for task in tasks:
-            while waiting and len(futures) <= crew.threads:
-                futures.append(opener.submit(crew.begin, waiting.popleft(), engines, turn))
+    begun: deque[Future[Begun]] = deque()
+    done: deque[Future[Result]] = deque()
+    with ExitStack() as stack:
+        opener, finishers = ThreadPoolExecutor(1), ThreadPoolExecutor(FINISHERS)
+        stack.callback(_let_go, begun)
+        stack.callback(opener.shutdown, wait=True, cancel_futures=True)
+        stack.callback(finishers.shutdown, wait=True, cancel_futures=True)
+        stack.callback(stopped.set)
+        while waiting or done:
+            while waiting and len(done) < crew.threads + FINISHERS:
+                task = waiting.popleft()
+                begun.append(opener.submit(crew.begin, task, engines, turn))
+                done.append(finishers.submit(crew.do, task, begun[-1].result, watched(task)))
                 turn = turn.next()
-            # Taken out when it is done with: who is interrupted while it is being opened leaves it for closing.
-            result = crew.do(task, futures[0].result, tick(task))
-            futures.popleft()
+            # Taken out when they are done with: who is interrupted while he waits leaves them for letting go.
+            result = done[0].result()
+            done.popleft()
+            begun.popleft()
             yield result
 
 
-def _let_go(opener: ThreadPoolExecutor, begun: "deque[Future[Begun]]") -> None:
+class _Stopped(BaseException):
+    """What ends a scene that nobody waits for any more; no fault of the scene, so no `Exception`."""
+
+
+def _let_go(begun: "deque[Future[Begun]]") -> None:
     """Close the scenes that were begun and that nobody will finish."""
-    opener.shutdown(wait=True, cancel_futures=True)
     for future in begun:
-        if not future.cancelled() and future.exception() is None:
+        if future.done() and not future.cancelled() and future.exception() is None:
             future.result().held.close()

@@ -164,13 +164,16 @@ def test_outputs_go_when_their_scene_does(tmp_path, model, write_jpeg, write_geo
 
 def test_ctrl_c_leaves_a_sound_folder(tmp_path, imagery, model):
     def interrupt(progress):
-        if progress.scenes_done == 1 and progress.tiles_done == 2:
+        if progress.file.endswith("b.jpg") and progress.tiles_done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run([imagery], tmp_path / "out", model, engine="reference", options=OPTIONS, progress=interrupt)
-    assert len(outputs(tmp_path / "out")) == 3
+    left = outputs(tmp_path / "out")
+    assert len(left) % 3 == 0 and "a.product" in {Path(name).name for name in left}
+    assert not any("partial" in name for name in left) and not any(Path(name).name.startswith("b.") for name in left)
     assert verify(tmp_path / "out").findings == ()
+    assert read(tmp_path / "out").finished.keys() == {"a"}
 
 
 def test_a_full_disk_ends_the_run(tmp_path, imagery, model):
