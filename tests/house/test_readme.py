@@ -66,8 +66,10 @@ def test_every_interval_of_the_readme_is_measured(repository: Path) -> None:
     results = [json.loads(path.read_text()) for path in repository.glob("pipelines/results/study_*.json")]
     measured = {ends for low, high in _intervals(results) for ends in _spelled(100 * low, 100 * high)}
     for card in repository.glob("models/*/CARD.md"):
-        for low, high in re.findall(r"^\| iou \| \S+ \[(\S+), (\S+)\]", card.read_text(), re.M):
-            measured |= _spelled(float(low), float(high))
+        for low, high in re.findall(r"^\| iou(?:, \w+)? \| \S+ \[(\S+), (\S+)\]", card.read_text(), re.M):
+            measured |= _spelled(float(low), float(high)) | {f"{low}, {high}"}
+    gate = (repository / "pipelines/results/ship_gate.md").read_text(encoding="utf-8")
+    measured |= set(re.findall(r"\[(\S+, \S+)\] \|$", gate, re.M))
     readme = (repository / "README.md").read_text(encoding="utf-8")
     section = readme[readme.index("## How good is it") : readme.index("## How it works")]
     told = set(re.findall(r"\[([+-]?\d[\d.]*, [+-]?\d[\d.]*)\]", section))
