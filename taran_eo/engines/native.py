@@ -105,7 +105,7 @@ class NativeEngine:
     """
 
     name = "native"
-    tile_size = 2048
+    tile_size = 1024
 
     def __init__(self, graph: Graph, threads: int) -> None:
         if threads < 1:

@@ -212,6 +212,14 @@ def deliver(
             crs=scene.crs,
             transform=scene.transform,
         )
+        complete.clear()
+        # One after the other: where there are very many ships, each of their forms is larger than all else.
+        with writing(ships_file):
+            listed = (
+                feature_collection(ships, scene.crs, scene.transform) if on_earth else _in_pixels(scene, name, ships)
+            )
+            temporaries[ships_file].write_bytes(_json(listed))
+            del listed
         with writing(mask):
             # What holds nothing but sea is known without reading it.
             none = (b"" for _ in cover(scene.rows, scene.cols, BLOCK_SIZE, halo=0, alignment=1))
@@ -235,10 +243,8 @@ def deliver(
             blocks=blocks,
         )
         packed = pack(product)
-        listed = feature_collection(ships, scene.crs, scene.transform) if on_earth else _in_pixels(product)
-        for file, content in ((ships_file, _json(listed)), (product_file, packed)):
-            with writing(file):
-                temporaries[file].write_bytes(content)
+        with writing(product_file):
+            temporaries[product_file].write_bytes(packed)
     return Outcome(files, product, ships, count, len(packed))
 
 
@@ -308,14 +314,14 @@ def _blocks(mask: Path, codec: RunLength) -> Iterator[bytes]:
             yield codec.compress(labels) if (labels != SEA).any() else b""
 
 
-def _in_pixels(product: Product) -> dict[str, JsonValue]:
+def _in_pixels(scene: Scene, name: str, ships: Iterable[Ship]) -> dict[str, JsonValue]:
     """The ships of a scene that has no place on Earth, in pixels, and in metres where the scale is known."""
     return {
-        "scene": product.scene,
-        "rows": product.rows,
-        "cols": product.cols,
-        "gsd_m": product.gsd_m,
-        "ships": list(product.ships),
+        "scene": readable(name),
+        "rows": scene.rows,
+        "cols": scene.cols,
+        "gsd_m": scene.gsd_m,
+        "ships": [ship.record() for ship in ships],
     }
 
 
