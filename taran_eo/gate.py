@@ -78,6 +78,20 @@ class Gate:
         return self.graph.macs(rows, cols) + sum(model.macs_of(rows, cols, part) for part in wanted)
 
 
+def check_model(model: Model) -> None:
+    """Refuse a model that does not tell ships from everything else.
+
+    Raises:
+        ModelError: It does not give one logit a pixel.
+    """
+    if (model.graph.classes, model.graph.level) != (1, 0):
+        raise ModelError(
+            f"{model.path} does not give one logit a pixel, ship against everything else",
+            remedy="Use a model for ship segmentation; a gate belongs to --gate",
+            path=model.path,
+        )
+
+
 def check_gate(gate: Model, model: Model) -> None:
     """Refuse a gate that was not made for what a model sees.
 

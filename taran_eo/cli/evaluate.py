@@ -41,7 +41,7 @@ def command(
 
     from taran_eo.engines import open_engine
     from taran_eo.evaluation import answers, evaluate_gate, score
-    from taran_eo.gate import Gate
+    from taran_eo.gate import Gate, check_model
     from taran_eo.imagery import read_labels
     from taran_eo.metrics import aggregate, aggregate_gate
     from taran_eo.model import Model
@@ -49,6 +49,7 @@ def command(
     from taran_eo.provenance import cores
 
     opened = Model.open(model)
+    check_model(opened)
     graph = opened.graph
     decision = Decision.of(opened.threshold if threshold is None else threshold, graph.logit_scale)
     runner = open_engine(engine, graph, threads=cores())

@@ -41,26 +41,34 @@ EngineChoice = Annotated[
 ]
 
 
-def open_gate(text: str | None, model: "Model") -> "Model | None":
+def open_gate(text: str | None, model: "Model", *, quiet: bool = False) -> "Model | None":
     """The gate that is asked for; that of the package only where it fits the model.
 
     Raises:
         ModelError: There is none in that folder.
         ConfigError: It does not fit the model.
     """
-    from taran_eo.errors import ConfigError
+    from taran_eo.errors import ConfigError, ModelError
     from taran_eo.gate import check_gate
     from taran_eo.model import DEFAULT_GATE, Model, shipped
 
     if text == "none":
         return None
-    gate = Model.open(shipped(DEFAULT_GATE) if text is None else Path(text))
+    if text == "":
+        raise ConfigError("--gate has an empty name, as that of an unset variable is", remedy="Name a folder, or none")
+    try:
+        gate = Model.open(shipped(DEFAULT_GATE) if text is None else Path(text))
+    except ModelError as error:
+        raise ModelError(
+            error.what, remedy="Copy the gate's folder again, or give another one, or none, to --gate"
+        ) from error
     try:
         check_gate(gate, model)
     except ConfigError as error:
         if text is not None:
             raise
-        complain(f"{error.what}. So the model runs everywhere")
+        if not quiet:
+            complain(f"{error.what}. So the model runs everywhere")
         return None
     return gate
 

@@ -70,7 +70,7 @@ def command(
                 imagery,
                 output,
                 opened,
-                gate=open_gate(gate, opened),
+                gate=open_gate(gate, opened, quiet=quiet),
                 engine=engine,
                 options=options,
                 jobs=jobs,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from math import comb
+from math import exp, fsum, lgamma, log, log1p
 from typing import Any
 
 import numpy as np
@@ -141,10 +141,12 @@ def upper_bound(events: int, trials: int) -> float:
     """
     if events == trials:
         return 1.0
+    # In logarithms, as the ways to choose are soon beyond all floats.
+    ways = [lgamma(trials + 1) - lgamma(k + 1) - lgamma(trials - k + 1) for k in range(events + 1)]
     low, high = events / trials, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        chance = sum(comb(trials, k) * middle**k * (1 - middle) ** (trials - k) for k in range(events + 1))
+        chance = fsum(exp(each + k * log(middle) + (trials - k) * log1p(-middle)) for k, each in enumerate(ways))
         low, high = (middle, high) if chance > 1 - CONFIDENCE else (low, middle)
     return high
 

@@ -57,6 +57,7 @@ class Summary:
         seconds: Time that this run took.
         tiles_per_s: Tiles that this run did, a second.
         peak_rss_mib: Largest resident memory, all processes added, in MiB; None where the system does not tell.
+        gate: Name of what decided where the model ran; None where it ran everywhere.
         warnings: What the user should know about the scenes that this run did.
     """
 
@@ -71,6 +72,7 @@ class Summary:
     seconds: float
     tiles_per_s: float
     peak_rss_mib: float | None
+    gate: str | None
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, JsonValue]:
@@ -181,6 +183,7 @@ def run(
         seconds=seconds,
         tiles_per_s=fresh_tiles / seconds if seconds > 0 else 0.0,
         peak_rss_mib=sum(known) / 1024 if known else None,
+        gate=None if gate is None else gate.name,
         warnings=tuple(warnings),
     )
 

@@ -2,8 +2,8 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Literal
 
 from taran_eo.engines import Engine, EngineName, open_pool
 from taran_eo.errors import ContractError, ImageryError, TaranError
-from taran_eo.gate import Gate, check_gate
+from taran_eo.gate import Gate, check_gate, check_model
 from taran_eo.imagery.scene import Scene, open_scene
 from taran_eo.imagery.window import check_grid
 from taran_eo.journal import Finished, Input, Skipped
@@ -22,11 +22,15 @@ from taran_eo.model import Model
 from taran_eo.onboard.ahead import Turn
 from taran_eo.onboard.decision import Decision
 from taran_eo.onboard.outputs import LONGEST_NAME_BYTES, clear, located, readable
-from taran_eo.onboard.scene import Labelled, check_model, deliver, labelling
+from taran_eo.onboard.scene import Labelled, deliver, labelling
 from taran_eo.provenance import peak_rss_kib, sha256_file
 
 FINISHERS = 2
 """Scenes whose outputs are written at the same time: while one waits for the disk, the other uses the time."""
+
+
+SCENES_AHEAD = 4
+"""Scenes that are begun before their turn, at most: each may hold a decoded image and some tiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class Crew:
         model: The model.
         gate: What decides where it runs; None lets it run everywhere.
         engine: Name of the engine.
-        threads: Threads of each process that compute, and scenes that it begins before their turn.
+        threads: Threads of each process that compute.
         options: What decides the results.
         on_error: Whether a scene that cannot be done is skipped or ends the run.
     """
@@ -273,7 +277,7 @@ def _skipped(task: Task, reason: str) -> Skipped:
 def in_turn(
     crew: Crew, tasks: Sequence[Task], tick: Callable[[Task], Callable[[int], None] | None]
 ) -> Iterator[Result]:
-    """The results in the order of the tasks; `tick` makes what counts the tiles of a task.
+    """The results as they come; a fault that ends the run, after those before it. `tick` makes what counts tiles.
 
     While scenes are finished, the next ones are begun already: what is not the engine's work takes no time of its own.
     """
@@ -294,33 +298,35 @@ def in_turn(
         return after_each_tile
 
     waiting, turn = deque(tasks), Turn.first()
-    begun: deque[Future[Begun]] = deque()
-    done: deque[Future[Result]] = deque()
+    begun: dict[Future[Result], Future[Begun]] = {}
     with ExitStack() as stack:
         opener, finishers = ThreadPoolExecutor(1), ThreadPoolExecutor(FINISHERS)
         stack.callback(_let_go, begun)
         stack.callback(opener.shutdown, wait=True, cancel_futures=True)
         stack.callback(finishers.shutdown, wait=True, cancel_futures=True)
         stack.callback(stopped.set)
-        while waiting or done:
-            while waiting and len(done) < crew.threads + FINISHERS:
+        failed: set[Future[Result]] = set()
+        while waiting or begun:
+            while waiting and not failed and len(begun) < min(crew.threads, SCENES_AHEAD) + FINISHERS:
                 task = waiting.popleft()
-                begun.append(opener.submit(crew.begin, task, engines, turn))
-                done.append(finishers.submit(crew.do, task, begun[-1].result, watched(task)))
+                opened = opener.submit(crew.begin, task, engines, turn)
+                begun[finishers.submit(crew.do, task, opened.result, watched(task))] = opened
                 turn = turn.next()
-            # Taken out when they are done with: who is interrupted while he waits leaves them for letting go.
-            result = done[0].result()
-            done.popleft()
-            begun.popleft()
-            yield result
+            if (oldest := next(iter(begun))) in failed:
+                oldest.result()
+            ended, _ = wait(begun.keys() - failed, return_when=FIRST_COMPLETED)
+            failed |= {future for future in ended if future.exception() is not None}
+            for future in ended - failed:
+                del begun[future]
+                yield future.result()
 
 
 class _Stopped(BaseException):
     """What ends a scene that nobody waits for any more; no fault of the scene, so no `Exception`."""
 
 
-def _let_go(begun: "deque[Future[Begun]]") -> None:
+def _let_go(begun: Mapping[Future[Result], Future[Begun]]) -> None:
     """Close the scenes that were begun and that nobody will finish."""
-    for future in begun:
+    for future in begun.values():
         if future.done() and not future.cancelled() and future.exception() is None:
             future.result().held.close()

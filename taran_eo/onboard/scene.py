@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from rasterio.windows import Window as RasterWindow
 from taran_eo import __version__
 from taran_eo.codec import Product, RunLength, pack
 from taran_eo.engines import Engine
-from taran_eo.errors import ContractError, ModelError
-from taran_eo.gate import Gate, halo_of, regions
+from taran_eo.errors import ContractError
+from taran_eo.gate import Gate, check_model, halo_of, regions
 from taran_eo.graph import Graph
 from taran_eo.imagery.mask import NODATA, SEA, SHIP
 from taran_eo.imagery.scene import Scene
@@ -248,20 +248,6 @@ def deliver(
     return Outcome(files, product, ships, count, len(packed))
 
 
-def check_model(model: Model) -> None:
-    """Refuse a model that does not tell ships from everything else.
-
-    Raises:
-        ModelError: It does not give one logit a pixel.
-    """
-    if (model.graph.classes, model.graph.level) != (1, 0):
-        raise ModelError(
-            f"{model.path} does not give one logit a pixel, ship against everything else",
-            remedy="Use a model for ship segmentation; a gate belongs to --gate",
-            path=model.path,
-        )
-
-
 def _keep(ships: list[Component], found: Iterable[Component], min_pixels: int, scene: Scene) -> None:
     """Add what is large enough to the ships of a scene.
 
@@ -308,9 +294,12 @@ def classify(
 
 def _blocks(mask: Path, codec: RunLength) -> Iterator[bytes]:
     """The written mask in compressed blocks, row-major; one of sea alone takes no bytes."""
-    with gdal(), rasterio.open(mask, driver="GTiff") as dataset:
+    with gdal():
+        dataset = rasterio.open(mask, driver="GTiff")
+    with closing(dataset):
         for block, _ in cover(dataset.height, dataset.width, BLOCK_SIZE, halo=0, alignment=1):
-            labels = dataset.read(1, window=RasterWindow.from_slices(*block.slices))
+            with gdal():  # while blocks are compressed, other scenes may read and write
+                labels = dataset.read(1, window=RasterWindow.from_slices(*block.slices))
             yield codec.compress(labels) if (labels != SEA).any() else b""
 
 

@@ -80,20 +80,22 @@ def publish(
         publication: What the recipe says; a model that is in its folder is replaced.
         graph: The program.
         weights: The float master, for those who quantize it; None leaves it out.
-        scores: Scores on sets that the model was not trained on, by name of the set; of a gate, what it does there.
+        scores: Scores on sets that the model was not trained on, by name of the set; of a gate, what it does there, on
+            at least one.
         facts: Provenance, for the end of the card.
     """
     notes = "" if publication.notes is None else publication.notes.read_text(encoding="utf-8")
     gates = {name: each for name, each in scores.items() if isinstance(each, GateReport)}
     models = {name: each for name, each in scores.items() if isinstance(each, Scores)}
-    body = gate_card(graph, publication.threshold, gates) if gates else model_card(graph, publication.threshold, models)
+    threshold = publication.threshold
+    body = gate_card(graph, threshold, gates) if graph.level else model_card(graph, threshold, models)
     lines = [f"# {graph.name} {publication.version}", "", *body, "", notes.strip(), "", "## Provenance", ""]
     lines += ["```json", json.dumps(facts, indent=1, default=str), "```"]
     return save(
         publication.folder,
         name=graph.name,
         version=publication.version,
-        task="ship gate" if gates else "ship segmentation",
+        task="ship segmentation" if graph.level == 0 else "ship gate",
         graph=graph,
         contract=CONTRACT,
         classes=("sea", "ship"),

@@ -101,6 +101,11 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     network = recipe.network.build()
     if recipe.start is not None:
         load_float(network, recipe.start)
+    if recipe.network.gate and not (recipe.quantization is None or lowers(formats(recipe.quantization))):
+        raise ConfigError(
+            f"The formats of the gate {recipe.name!r} are only emulated, and a gate is scored by its integers",
+            remedy=f"Take formats of up to {EXACT_EXPONENT_BITS} exponent bits for all layers",
+        )
     if recipe.publication is not None:
         _check_publication(network, recipe)
     sampler = Sampler(recipe, pools(recipe))
@@ -131,6 +136,11 @@ def _check_publication(network: nn.Module, recipe: Recipe) -> None:
     notes = None if recipe.publication is None else recipe.publication.notes
     if notes is not None and not notes.is_file():
         raise ConfigError(f"There is no file {notes} with the notes of the card", remedy="Write it", path=notes)
+    if recipe.network.gate and not recipe.held_out:
+        raise ConfigError(
+            f"The card of the gate {recipe.name!r} would say nothing of what it loses",
+            remedy="Name labelled images that it is not trained on in [[held_out]]",
+        )
     if how is None:
         lower_float(read(network.eval()), recipe.name)
     elif not lowers(formats(how)):

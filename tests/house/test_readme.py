@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from taran_eo.formats import parse_format
+from taran_eo.model import DEFAULT_GATE, Model, shipped
 
 FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+?) -->\n+)?```(?P<kind>bash|python)\n(?P<text>.*?)^```$", re.M | re.S
@@ -62,14 +63,28 @@ def test_the_table_of_formats_is_that_of_the_study(repository: Path) -> None:
     assert re.findall(r"^\| (?:int|e)\d.*\|$", readme, re.M) == expected
 
 
+def test_what_is_said_of_the_gate_is_measured(repository: Path) -> None:
+    study = json.loads((repository / "pipelines/results/ship_gate.json").read_text())
+    row, model, gate = study["rows"][f"{study['chosen']:g}"], Model.open(), Model.open(shipped(DEFAULT_GATE))
+    assert gate.threshold == study["chosen"]
+    low, high = row["work_mixed_ci"]
+    readme = re.sub(r"\s+", " ", (repository / "README.md").read_text(encoding="utf-8"))
+    for said in (
+        f"takes {gate.graph.macs(768, 768) / model.graph.macs(768, 768):.1%} of the multiplications".replace("%", " %"),
+        f"{row['large_ships_unseen']} of {row['large_ships']} ships above 100 pixels are not looked at",
+        f"{row['work_mixed']:.3f} [{low:.3f}, {high:.3f}] where 78 % are empty",
+    ):
+        assert said in readme
+
+
 def test_every_interval_of_the_readme_is_measured(repository: Path) -> None:
     results = [json.loads(path.read_text()) for path in repository.glob("pipelines/results/study_*.json")]
     measured = {ends for low, high in _intervals(results) for ends in _spelled(100 * low, 100 * high)}
     for card in repository.glob("models/*/CARD.md"):
         for low, high in re.findall(r"^\| iou(?:, \w+)? \| \S+ \[(\S+), (\S+)\]", card.read_text(), re.M):
             measured |= _spelled(float(low), float(high)) | {f"{low}, {high}"}
-    gate = (repository / "pipelines/results/ship_gate.md").read_text(encoding="utf-8")
-    measured |= set(re.findall(r"\[(\S+, \S+)\] \|$", gate, re.M))
+    gate = json.loads((repository / "pipelines/results/ship_gate.json").read_text())
+    measured.add("{:.3f}, {:.3f}".format(*gate["rows"][f"{gate['chosen']:g}"]["work_mixed_ci"]))
     readme = (repository / "README.md").read_text(encoding="utf-8")
     section = readme[readme.index("## How good is it") : readme.index("## How it works")]
     told = set(re.findall(r"\[([+-]?\d[\d.]*, [+-]?\d[\d.]*)\]", section))

@@ -45,6 +45,8 @@ def test_bounds_against_published_ones():
     assert upper_bound(1, 20) == pytest.approx(0.2161, abs=5e-5)
     assert upper_bound(2, 10) == pytest.approx(0.5069, abs=5e-5)
     assert upper_bound(7, 7) == 1.0
+    # Of very many ships, against the normal approximation.
+    assert upper_bound(1000, 40000) == pytest.approx(0.025 + 1.645 * (0.025 * 0.975 / 40000) ** 0.5, rel=2e-3)
     assert upper_bound(0, 100) == pytest.approx(3 / 100, rel=0.02)  # the rule of three
 
 

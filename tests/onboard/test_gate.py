@@ -93,6 +93,16 @@ def test_what_passes_is_answered_as_without_a_gate(tmp_path, model, bright_gate,
     assert dense.product.gate is None
 
 
+def test_what_passes_does_not_depend_on_the_tiles(tmp_path, model, bright_gate, write_geotiff):
+    # A model that says ship everywhere shows all that passes; it sees less far than the gate.
+    scene, everywhere = write_geotiff(tmp_path / "scene.tif"), replace(model, threshold=1e-300)
+    assert model.graph.halo < halo_of(model.graph, bright_gate.graph)
+    for size in (512, 64, 30, 2):
+        gated, _ = with_gate(scene, everywhere, bright_gate, tmp_path / str(size), tile_size=size)
+        assert outputs(tmp_path / str(size)) == outputs(tmp_path / "512")
+    assert 0 < np.count_nonzero(mask_of(gated) == 1) < 0.7 * mask_of(gated).size
+
+
 def test_where_everything_passes_nothing_changes_and_where_nothing_does_nothing_runs(
     tmp_path, model, bright_gate, write_geotiff
 ):
@@ -181,6 +191,12 @@ def test_the_command_line_gates_unless_told_not_to(tmp_path, taran_eo):
     refused = taran_eo("run", scenes, "-o", tmp_path / "x", "--gate", models / "thin_unet32_e2m3")
     assert (refused.code, refused.out) == (1, "")
     assert "is no gate" in refused.err
+    for nothing, said in (("", "empty name"), (scenes, "to --gate")):
+        refused = taran_eo("run", scenes, "-o", tmp_path / "x", "--gate", nothing)
+        assert refused.code == 1 and said in refused.err
+    labels = ("--images", scenes, "--masks", scenes / "masks.csv")
+    refused = taran_eo("evaluate", *labels, "--model", models / DEFAULT_GATE)
+    assert refused.code == 1 and "one logit a pixel" in refused.err
     refused = taran_eo("run", scenes, "-o", tmp_path / "x", "--model", models / DEFAULT_GATE)
     assert refused.code == 1
     assert "one logit a pixel" in refused.err

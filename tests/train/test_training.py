@@ -220,6 +220,16 @@ def test_from_recipe_to_a_gate(recipe_file, tmp_path, taran_eo):
     assert f"| work | {scores['work']:.3f} |" in (folder / "CARD.md").read_text()
 
 
+def test_a_gate_whose_card_could_not_be_written_is_refused_before_the_training(recipe_file, tmp_path):
+    def refused(said, *changes):
+        gate = ["network.gate=true", "network.depth=4", "schedule.crop=64"]
+        with pytest.raises(ConfigError, match=said):
+            carry_out(load_toml(recipe_file, Recipe, [*gate, *changes]), tmp_path, lambda done: None, resume=True)
+
+    refused("only emulated", "quantization.weights=e4m3")
+    refused("nothing of what it loses", "publication.folder=gate", "publication.version=first")
+
+
 def test_a_cell_is_ship_where_any_of_its_pixels_is():
     truth = torch.zeros(2, 1, 32, 48)
     truth[0, 0, 15, 16] = truth[1, 0, 16:20, 31:33] = 1
