@@ -191,9 +191,9 @@ def test_the_command_line_gates_unless_told_not_to(tmp_path, taran_eo):
     refused = taran_eo("run", scenes, "-o", tmp_path / "x", "--gate", models / "thin_unet32_e2m3")
     assert (refused.code, refused.out) == (1, "")
     assert "is no gate" in refused.err
-    for nothing, said in (("", "empty name"), (scenes, "to --gate")):
+    for nothing, code, told in (("", 2, "empty name"), (scenes, 1, "to --gate")):
         refused = taran_eo("run", scenes, "-o", tmp_path / "x", "--gate", nothing)
-        assert refused.code == 1 and said in refused.err
+        assert refused.code == code and told in refused.err
     labels = ("--images", scenes, "--masks", scenes / "masks.csv")
     refused = taran_eo("evaluate", *labels, "--model", models / DEFAULT_GATE)
     assert refused.code == 1 and "one logit a pixel" in refused.err
