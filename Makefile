@@ -73,6 +73,7 @@ lint: install
 
 bench: install .venv-bench/installed
 	$(BENCH)/python benchmarks/engines.py
+	$(BENCH)/python benchmarks/gate.py
 	$(BIN)/python benchmarks/fake_quantize.py
 
 clean:
