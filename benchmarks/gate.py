@@ -34,6 +34,9 @@ Pixels = NDArray[np.uint8]
 
 def main(rounds: int = 5) -> None:
     """Print the table."""
+    if not TILES[0].is_dir():
+        print(f"No gate without tiles of the sea: there is no folder {TILES[0]}")
+        return
     model, guard = Model.open(), Model.open(shipped(DEFAULT_GATE))
     images = read_labels(*TILES)
     tiles = [
