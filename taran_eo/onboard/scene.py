@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -294,12 +294,9 @@ def classify(
 
 def _blocks(mask: Path, codec: RunLength) -> Iterator[bytes]:
     """The written mask in compressed blocks, row-major; one of sea alone takes no bytes."""
-    with gdal():
-        dataset = rasterio.open(mask, driver="GTiff")
-    with closing(dataset):
+    with gdal(), rasterio.open(mask, driver="GTiff") as dataset:
         for block, _ in cover(dataset.height, dataset.width, BLOCK_SIZE, halo=0, alignment=1):
-            with gdal():  # while blocks are compressed, other scenes may read and write
-                labels = dataset.read(1, window=RasterWindow.from_slices(*block.slices))
+            labels = dataset.read(1, window=RasterWindow.from_slices(*block.slices))
             yield codec.compress(labels) if (labels != SEA).any() else b""
 
 

@@ -95,7 +95,7 @@ def killed(imagery, out, model):
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, imagery, model):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     expected = run([imagery], whole, model, engine="reference", options=OPTIONS)
-    process = multiprocessing.get_context("fork").Process(target=killed, args=(imagery, broken, model))
+    process = multiprocessing.get_context("spawn").Process(target=killed, args=(imagery, broken, model))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
