@@ -14,6 +14,7 @@ from taran_eo.imagery import read_jpeg
 from taran_eo.model import Model, replay
 
 MODELS = (
+    "ship_gate_e2m3",
     "thin_unet16_e2m3",
     "thin_unet32_e2m3",
     "thin_unet32_e3m2",

@@ -6,16 +6,9 @@ from rasterio import Affine
 from rasterio.crs import CRS
 
 from taran_eo.errors import ConfigError
-from taran_eo.imagery import (
-    Contract,
-    Window,
-    kaggle_decode,
-    open_scene,
-    read_mask,
-    synthesize,
-    write_synthetic_scene,
-)
+from taran_eo.imagery import Contract, Window, kaggle_decode, open_scene, read_mask
 from taran_eo.imagery.synthesis.world import compose
+from taran_eo.imagery.synthetic import synthesize, write_synthetic_scene
 
 GEO = {"crs": CRS.from_epsg(32618), "transform": Affine(1.5, 0, 500000, 0, -1.5, 2000000)}
 
