@@ -81,6 +81,8 @@ class Scene:
     def tiles(self, tile_size: int, halo: int, alignment: int) -> Iterator[Tile]:
         """The tiles that cover this scene, row-major, read one by one; see `cover` for the laws they keep.
 
+        After the last of them nothing decoded stays in memory.
+
         Args:
             tile_size: Side of a core in pixels, a multiple of `alignment`.
             halo: Margin around a core in pixels, a multiple of `alignment`.
@@ -97,6 +99,7 @@ class Scene:
                 pixels = np.pad(pixels, ((0, 0), (0, past_rows), (0, past_cols)))
                 valid = np.pad(valid, ((0, past_rows), (0, past_cols)))
             yield Tile(core, window, pixels, valid)
+        self._source.rest()
 
     def close(self) -> None:
         """Let go of the file."""

@@ -80,6 +80,9 @@ class Source(Protocol):
     def read(self, window: Window) -> tuple[Pixels, Valid]:
         """Pixels uint8[bands, rows, cols], 0 where not valid, and bool[rows, cols]; `window` lies inside."""
 
+    def rest(self) -> None:
+        """Let go of what can be read again, for nobody will read for now."""
+
     def close(self) -> None:
         """Let go of the file."""
 
@@ -117,8 +120,11 @@ class _JpegSource:
         pixels = np.ascontiguousarray(cut.transpose(2, 0, 1))
         return _repeated(pixels, self._need), np.ones((window.rows, window.cols), dtype=np.bool_)
 
-    def close(self) -> None:
+    def rest(self) -> None:
         self._decoded = None
+
+    def close(self) -> None:
+        self.rest()
 
 
 def _jpeg_georeference(path: Path) -> tuple[CRS | None, Any]:
@@ -220,6 +226,9 @@ class _RasterSource:
             pixels = values if self.stretch is None else self.stretch.apply(values)
         pixels *= valid
         return _repeated(pixels, self._need), valid
+
+    def rest(self) -> None:
+        """Nothing: GDAL's cache is bounded as it is."""
 
     def close(self) -> None:
         with gdal():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Semaphore
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -21,31 +21,36 @@ _END = object()
 class Turn:
     """A place in a row of those who work ahead: who comes later does not begin before who comes earlier has ended.
 
-    Else many who wait to be used would fill the memory, each with its first items.
+    All in the row share the room for items that wait to be worked on: else many scenes, each with its first tiles,
+    would fill the memory.
 
     Attributes:
+        room: Acquired for each item that is taken, and to be released when it has been worked on.
         before: Set when those before have ended.
         ended: To be set when this one has.
     """
 
-    before: Event = field(default_factory=Event)
+    room: Semaphore
+    before: Event
     ended: Event = field(default_factory=Event)
 
     @classmethod
-    def first(cls) -> "Turn":
-        """The first place."""
-        turn = cls()
+    def first(cls, workers: int) -> "Turn":
+        """The first place, with room for the items of so many workers and `DEPTH` that wait for them."""
+        turn = cls(Semaphore(workers + DEPTH), Event())
         turn.before.set()
         return turn
 
     def next(self) -> "Turn":
         """The place behind."""
-        return Turn(before=self.ended)
+        return Turn(self.room, before=self.ended)
 
     def take(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The same items, when it is their turn."""
+        """The same items, when it is their turn and there is room."""
         self.before.wait()
-        yield from items
+        for item in items:
+            self.room.acquire()
+            yield item
         self.ended.set()
 
 
@@ -71,14 +76,25 @@ def ahead(items: Iterable[Item], depth: int = DEPTH) -> Iterator[Iterator[Item]]
 
 
 @contextmanager
-def side_by_side(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Iterator[Result]]:
+def side_by_side(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, turn: Turn | None = None
+) -> Iterator[Iterator[Result]]:
     """The function of each item, in their order, made by several threads while a further one makes the items.
 
-    As with `ahead`, no more is made than `DEPTH` results ahead and one for each worker.
+    As with `ahead`, no more is made than `DEPTH` results ahead or one for each worker; and of all that share a turn,
+    no more items than it has room for are in memory, and one.
     """
+    turn = Turn.first(workers) if turn is None else turn
     pool = ThreadPoolExecutor(workers)
+
+    def begun(item: Item) -> Future[Result]:
+        future = pool.submit(function, item)
+        # Called for one that is cancelled too, so that no room is lost.
+        future.add_done_callback(lambda _: turn.room.release())
+        return future
+
     try:
-        with ahead((pool.submit(function, item) for item in items), max(DEPTH, workers)) as futures:
+        with ahead(map(begun, turn.take(items)), max(DEPTH, workers)) as futures:
             yield (future.result() for future in futures)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -29,10 +29,6 @@ FINISHERS = 2
 """Scenes whose outputs are written at the same time: while one waits for the disk, the other uses the time."""
 
 
-SCENES_AHEAD = 4
-"""Scenes that are begun before their turn, at most: each may hold a decoded image and some tiles."""
-
-
 @dataclass(frozen=True, slots=True)
 class Options:
     """What decides the results of a run, besides model and imagery; and the size of the tiles, which does not.
@@ -297,7 +293,7 @@ def in_turn(
 
         return after_each_tile
 
-    waiting, turn = deque(tasks), Turn.first()
+    waiting, turn = deque(tasks), Turn.first(crew.threads)
     begun: dict[Future[Result], Future[Begun]] = {}
     with ExitStack() as stack:
         opener, finishers = ThreadPoolExecutor(1), ThreadPoolExecutor(FINISHERS)
@@ -307,7 +303,7 @@ def in_turn(
         stack.callback(stopped.set)
         failed: set[Future[Result]] = set()
         while waiting or begun:
-            while waiting and not failed and len(begun) < min(crew.threads, SCENES_AHEAD) + FINISHERS:
+            while waiting and not failed and len(begun) < crew.threads + FINISHERS:
                 task = waiting.popleft()
                 opened = opener.submit(crew.begin, task, engines, turn)
                 begun[finishers.submit(crew.do, task, opened.result, watched(task))] = opened

@@ -71,6 +71,6 @@ def _work(task: Task) -> Result:
     signal(SIGINT, default_int_handler)
     try:
         engines = _POST.engines
-        return crew.do(task, lambda: crew.begin(task, engines, Turn.first()))
+        return crew.do(task, lambda: crew.begin(task, engines, Turn.first(crew.threads)))
     finally:
         signal(SIGINT, SIG_IGN)

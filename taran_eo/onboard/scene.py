@@ -115,7 +115,7 @@ def labelling(
     def label(tile: Tile) -> Labelled:
         return tile.core, *classify(tile, engine, decision, gate)
 
-    with side_by_side(label, tiles if turn is None else turn.take(tiles), workers) as labelled:
+    with side_by_side(label, tiles, workers, turn) as labelled:
         yield labelled
 
 
@@ -294,10 +294,17 @@ def classify(
 
 def _blocks(mask: Path, codec: RunLength) -> Iterator[bytes]:
     """The written mask in compressed blocks, row-major; one of sea alone takes no bytes."""
-    with gdal(), rasterio.open(mask, driver="GTiff") as dataset:
+    with gdal():
+        dataset = rasterio.open(mask, driver="GTiff")
+    try:
         for block, _ in cover(dataset.height, dataset.width, BLOCK_SIZE, halo=0, alignment=1):
-            labels = dataset.read(1, window=RasterWindow.from_slices(*block.slices))
+            with gdal():
+                labels = dataset.read(1, window=RasterWindow.from_slices(*block.slices))
+            # While this is compressed, another scene may be read.
             yield codec.compress(labels) if (labels != SEA).any() else b""
+    finally:
+        with gdal():
+            dataset.close()
 
 
 def _in_pixels(scene: Scene, name: str, ships: Iterable[Ship]) -> dict[str, JsonValue]:

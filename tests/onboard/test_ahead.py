@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given
@@ -94,8 +95,44 @@ def test_what_a_worker_raises_comes_in_its_place_and_the_others_end():
     assert taken == [0, 0, 1, 2] and threading.active_count() == before
 
 
+def test_those_in_a_row_share_the_room():
+    workers, may, made, turn = 2, threading.Semaphore(0), [], Turn.first(2)
+
+    def one(number):
+        made.append(number)
+        yield number
+
+    def worked(item):
+        assert may.acquire(timeout=10)
+        return item
+
+    with ExitStack() as stack:
+        found = []
+        for number in range(8):
+            found.append(stack.enter_context(side_by_side(worked, one(number), workers, turn)))
+            turn = turn.next()
+        deadline = time.monotonic() + 10
+        while len(made) <= workers + DEPTH and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.05)
+        before = list(made)
+        for _ in range(8):
+            may.release()
+        # The last one was made before there was room for it, and went no further.
+        assert before == list(range(workers + DEPTH + 1))
+        assert [list(each) for each in found] == [[number] for number in range(8)]
+
+
+def test_who_leaves_early_gives_the_room_back():
+    workers = 2
+    turn = Turn.first(workers)
+    with side_by_side(lambda item: item, range(50), workers, turn) as found:
+        assert next(found) == 0
+    assert all(turn.room.acquire(blocking=False) for _ in range(workers + DEPTH))
+
+
 def test_who_comes_later_does_not_begin_before_who_comes_earlier_has_ended():
-    first, made = Turn.first(), []
+    first, made = Turn.first(workers=4), []
     second = first.next()
 
     def items(name):

@@ -6,16 +6,20 @@ import multiprocessing
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pytest
 
 from taran_eo.codec import RunLength, pack, unpack
 from taran_eo.errors import ImageryError, OutputError
-from taran_eo.imagery.scene import open_scene
+from taran_eo.imagery.scene import Scene, open_scene
 from taran_eo.journal import NAME, Finished, Journal, read
 from taran_eo.onboard import Options, run, verify
+from taran_eo.onboard import scene as onboard_scene
+from taran_eo.onboard.ahead import DEPTH
 from taran_eo.onboard.outputs import names
 from taran_eo.provenance import sha256_file
 from tests.folders import outputs
@@ -75,6 +79,39 @@ def test_a_defect_that_one_scene_brings_out_does_not_cost_the_others(tmp_path, i
     assert verify(tmp_path / "out").findings == ()
     with pytest.raises(ZeroDivisionError, match="of ours"):
         run([imagery], tmp_path / "strict", model, engine="reference", options=OPTIONS, on_error="fail")
+
+
+def test_tiles_in_memory_are_bounded_however_many_scenes_wait(tmp_path, model, write_jpeg, monkeypatch):
+    for seed in range(8):
+        write_jpeg(tmp_path / "in" / f"{seed}.jpg", rows=32, cols=64, seed=seed)
+    threads, held, most, order = 3, 0, 0, []
+    tiles, classify, counting = Scene.tiles, onboard_scene.classify, Lock()
+
+    def counted(scene, *sizes):
+        nonlocal held, most
+        for tile in tiles(scene, *sizes):
+            order.append(scene.name)
+            with counting:
+                held += 1
+                most = max(most, held)
+            yield tile
+        assert scene._source._decoded is None, "a decoded image outlived the reading of its tiles"
+
+    def slow(*given):
+        nonlocal held
+        time.sleep(0.02)
+        with counting:
+            held -= 1
+        return classify(*given)
+
+    monkeypatch.setattr(Scene, "tiles", counted)
+    monkeypatch.setattr(onboard_scene, "classify", slow)
+    monkeypatch.setattr("taran_eo.onboard.batch.cores", lambda: threads)
+    summary = run([tmp_path / "in"], tmp_path / "out", model, engine="reference", options=OPTIONS)
+    assert summary.scenes == 8 and not summary.skipped and held == 0
+    assert order == [str(seed) for seed in range(8) for _ in range(2)], "a scene was read before its turn"
+    # As many as are worked on and may wait, and the one for which there is no room yet.
+    assert threads < most <= threads + DEPTH + 1
 
 
 def test_parallel_runs_give_the_same_bytes(tmp_path, imagery, model):
