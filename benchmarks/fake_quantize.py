@@ -22,8 +22,9 @@ from timing import compare
 from torch import Tensor, nn
 
 from taran_eo.formats import Format, parse_format, spend_sign
-from taran_eo.nn.quantized import Quantization, calibrate, quantize
+from taran_eo.nn.quantized import calibrate, quantize
 from taran_eo.nn.rounding import compile_kernels, fake_quantize
+from taran_eo.nn.scales import Quantization
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 from taran_eo.provenance import environment
 

@@ -42,8 +42,9 @@ Example:
 """
 
 from taran_eo.nn.lowering import lower
-from taran_eo.nn.quantized import Quantization, QuantizedNetwork, calibrate, quantize
+from taran_eo.nn.quantized import QuantizedNetwork, calibrate, quantize
 from taran_eo.nn.rounding import compile_kernels, fake_quantize, fake_quantize_blocks, round_to
+from taran_eo.nn.scales import Quantization
 from taran_eo.nn.ship_gate import ShipGate, ShipGateShape
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 

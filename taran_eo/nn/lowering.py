@@ -11,7 +11,10 @@ from taran_eo.errors import LoweringError
 from taran_eo.formats import BlockFormat, Integer, Scaling, encode, integer_image, to_image
 from taran_eo.graph import FLOAT32, Concat, Conv, FloatConv, Graph, MaxPool, Op, Requantize, Tensor, Upsample
 from taran_eo.nn.program import INPUT, OUTPUT, Affine, Program
-from taran_eo.nn.quantized import PIXELS, QuantizedConv, QuantizedNetwork
+from taran_eo.nn.quantized import QuantizedConv, QuantizedNetwork
+
+PIXELS = Integer(8, signed=False)
+"""What a camera gives, and the first convolution takes."""
 
 LANE_BITS = 16
 """Weights travel in integers of up to this width."""

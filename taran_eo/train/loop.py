@@ -19,8 +19,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from taran_eo.errors import ConfigError, DivergedError
-from taran_eo.nn.quantized import QuantizedNetwork, Scale
+from taran_eo.nn.quantized import QuantizedNetwork
 from taran_eo.nn.rounding import compile_kernels
+from taran_eo.nn.scales import Scale
 from taran_eo.provenance import Environment, environment
 from taran_eo.train.augment import augment, paste
 from taran_eo.train.data import Crop, Pool, cut

@@ -18,8 +18,9 @@ from taran_eo.formats import BlockFormat, Integer, parse_any_format, spend_sign
 from taran_eo.graph import Graph
 from taran_eo.nn.lowering import lower, lower_float
 from taran_eo.nn.program import read
-from taran_eo.nn.quantized import AnyFormat, QuantizedNetwork, calibrate, quantize
-from taran_eo.nn.quantized import Quantization as Formats
+from taran_eo.nn.quantized import QuantizedNetwork, calibrate, quantize
+from taran_eo.nn.scales import AnyFormat
+from taran_eo.nn.scales import Quantization as Formats
 from taran_eo.provenance import Environment, Provenance
 from taran_eo.train.data import pools
 from taran_eo.train.loop import CHECKPOINT, Progress, Sampler, Teacher, tensors, train

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from taran_eo.config import Settings
-from taran_eo.nn.quantized import Calibration
+from taran_eo.nn.scales import Calibration
 from taran_eo.nn.segmentation_models import SegmentationModel
 from taran_eo.nn.ship_gate import SHALLOWEST_GATE, ShipGate, ShipGateShape
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape

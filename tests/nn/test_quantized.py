@@ -11,8 +11,9 @@ from taran_eo.formats import parse_any_format, upper_half
 from taran_eo.graph import Conv, run, tolerance
 from taran_eo.nn.lowering import lower, lower_float
 from taran_eo.nn.program import read
-from taran_eo.nn.quantized import Quantization, calibrate, choose_scales, quantize
+from taran_eo.nn.quantized import calibrate, quantize
 from taran_eo.nn.rounding import fake_quantize
+from taran_eo.nn.scales import Quantization, choose_scales
 from taran_eo.nn.segmentation_models import SegmentationModel
 from taran_eo.nn.ship_gate import ShipGate, ShipGateShape
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
