@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taran_eo.engines import Engine
 from taran_eo.errors import ContractError
 from taran_eo.gate import Gate, halo_of
 from taran_eo.graph import Graph
@@ -18,6 +19,16 @@ Predict = Callable[[NDArray[np.uint8]], NDArray[Any]]
 """Pixels ``uint8[bands, rows, cols]`` to an answer ``[rows, cols]``: ship or not, or a logit."""
 
 TILE = 768
+
+
+def ships_by(engine: Engine, limit: int) -> Predict:
+    """The predictor that says ship where an engine's logit is no less than `limit`."""
+
+    def predict(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        ship: NDArray[np.bool_] = engine.run(pixels)[0] >= limit
+        return ship
+
+    return predict
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,6 @@ from taran_eo.cli.console import complain, on_terminal, parse_bands, print_json,
 from taran_eo.cli.options import Bands, EngineChoice, GateFolder, ModelFolder, Threshold, open_gate
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from taran_eo.metrics import TileScore
 
 T = TypeVar("T")
@@ -40,7 +38,7 @@ def command(
     import numpy as np
 
     from taran_eo.engines import open_engine
-    from taran_eo.evaluation import answers, evaluate_gate, score
+    from taran_eo.evaluation import answers, evaluate_gate, score, ships_by
     from taran_eo.gate import Gate, check_model
     from taran_eo.imagery import read_labels
     from taran_eo.metrics import aggregate, aggregate_gate
@@ -52,14 +50,10 @@ def command(
     check_model(opened)
     graph = opened.graph
     decision = Decision.of(opened.threshold if threshold is None else threshold, graph.logit_scale)
-    runner = open_engine(engine, graph, threads=cores())
+    predict = ships_by(open_engine(engine, graph, threads=cores()), decision.threshold)
     labelled = read_labels(images, masks)
     warnings: list[str] = []
     read: dict[str, Any] = {"bands": parse_bands(bands), "gsd_m": gsd, "warn": warnings.append}
-
-    def predict(pixels: "NDArray[np.uint8]") -> "NDArray[np.bool_]":
-        ship: NDArray[np.bool_] = runner.run(pixels)[0] >= decision.threshold
-        return ship
 
     def scored(tiles: "Iterable[TileScore]") -> dict[str, Any]:
         return aggregate(list(tiles), rng=np.random.default_rng(seed)).to_dict()

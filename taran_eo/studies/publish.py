@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.engines import open_engine
-from taran_eo.evaluation import evaluate_gate
+from taran_eo.evaluation import evaluate_gate, ships_by
 from taran_eo.gate import Gate
 from taran_eo.graph import Graph, logit_at
 from taran_eo.imagery import Contract, LabelledImage
@@ -35,17 +35,10 @@ def report_gate(graph: Graph, threshold: float, images: Sequence[LabelledImage])
         images: None that it was trained on.
     """
     model = Model.open()
-    engine, limit = (
-        open_engine("auto", model.graph, threads=cores()),
-        logit_at(model.threshold, model.graph.logit_scale),
-    )
+    engine = open_engine("auto", model.graph, threads=cores())
+    predict = ships_by(engine, logit_at(model.threshold, model.graph.logit_scale))
     gate = Gate(graph, threshold, open_engine("auto", graph, threads=cores()))
-
-    def ship(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        found: NDArray[np.bool_] = engine.run(pixels)[0] >= limit
-        return found
-
-    tiles = list(evaluate_gate(images, ship, model.graph, gate, model.contract))
+    tiles = list(evaluate_gate(images, predict, model.graph, gate, model.contract))
     without, behind = (
         aggregate(each, rng=np.random.default_rng(0))
         for each in ([tile.dense for tile in tiles], [tile.gated for tile in tiles])

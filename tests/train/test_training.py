@@ -150,16 +150,22 @@ def test_the_digest_is_of_what_decides_the_training(recipe_file):
     assert load_toml(recipe_file, Recipe, ["schedule.steps=7"]).digest() != recipe.digest()
 
 
+def published(text, folder):
+    """A recipe that leaves a model folder, and the labelled images that it is scored on."""
+    home = folder.parent
+    labelled = {"images": home / "train_v2", "masks": home / "train_ship_segmentations_v2.csv"}
+    recipe, notes = home / "published.toml", home / "notes.md"
+    notes.write_text("## Data\n\nGenerated for a test.\n")
+    recipe.write_text(text + PUBLICATION.format(folder=folder, notes=notes, **labelled))
+    return recipe, labelled
+
+
 def test_from_recipe_to_a_model_that_every_engine_replays(recipe_file, tmp_path):
     runner = CliRunner()
     done = runner.invoke(app, ["train", str(recipe_file), "-o", str(tmp_path / "float")])
     assert done.exit_code == 0, done.output
-    recipe = tmp_path / "quantized.toml"
-    labelled = {"images": tmp_path / "train_v2", "masks": tmp_path / "train_ship_segmentations_v2.csv"}
     text = quantized(recipe_file.read_text(), tmp_path / "float" / "weights.safetensors")
-    notes = tmp_path / "notes.md"
-    notes.write_text("## Data\n\nGenerated for a test.\n")
-    recipe.write_text(text + PUBLICATION.format(folder=tmp_path / "model", notes=notes, **labelled))
+    recipe, labelled = published(text, tmp_path / "model")
     done = runner.invoke(app, ["train", str(recipe), "-o", str(tmp_path / "run"), "--set", "schedule.steps=2"])
     assert done.exit_code == 0, done.output
     model = Model.open(tmp_path / "model")
@@ -178,11 +184,8 @@ def test_from_recipe_to_a_model_that_every_engine_replays(recipe_file, tmp_path)
 
 
 def test_from_recipe_to_a_float_model_that_flies(recipe_file, tmp_path, taran_eo):
-    labelled = {"images": tmp_path / "train_v2", "masks": tmp_path / "train_ship_segmentations_v2.csv"}
-    recipe, model = tmp_path / "published.toml", tmp_path / "model"
-    notes = tmp_path / "notes.md"
-    notes.write_text("")
-    recipe.write_text(recipe_file.read_text() + PUBLICATION.format(folder=model, notes=notes, **labelled))
+    model = tmp_path / "model"
+    recipe, labelled = published(recipe_file.read_text(), model)
     assert taran_eo("train", recipe, "-o", tmp_path / "run").code == 0
     where = ("--images", labelled["images"], "--masks", labelled["masks"], "--model", model)
     scores = json.loads((tmp_path / "run" / "result.json").read_text())["scores"]["here"]
@@ -198,11 +201,8 @@ def test_from_recipe_to_a_float_model_that_flies(recipe_file, tmp_path, taran_eo
 
 
 def test_from_recipe_to_a_gate(recipe_file, tmp_path, taran_eo):
-    labelled = {"images": tmp_path / "train_v2", "masks": tmp_path / "train_ship_segmentations_v2.csv"}
-    recipe, folder = tmp_path / "gate.toml", tmp_path / "gate"
-    notes = tmp_path / "notes.md"
-    notes.write_text("")
-    recipe.write_text(recipe_file.read_text() + PUBLICATION.format(folder=folder, notes=notes, **labelled))
+    folder = tmp_path / "gate"
+    recipe, labelled = published(recipe_file.read_text(), folder)
     changes = ["network.gate=true", "network.depth=4", "quantization.weights=e2m3", "schedule.crop=64"]
     call = ("train", recipe, "-o", tmp_path / "run", *(word for each in changes for word in ("--set", each)))
     said = taran_eo(*call)
