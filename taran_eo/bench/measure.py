@@ -94,14 +94,22 @@ class Bench:
         """The fields as JSON holds them, and what follows from them for an imager."""
         engines: dict[str, JsonValue] = {}
         for name, row in self.engines.items():
-            area = row.tiles_per_s * self.rows * self.cols * self.gsd_m**2 / 1e6
-            engines[name] = asdict(row) | {
-                "seconds": list(row.seconds),
-                "km2_per_s": area,
-                "joule_per_km2": None if self.watts is None else self.watts / area,
-                "pushbroom_duty": area / (SWATH_KM * GROUND_KM_S),
-            }
+            engines[name] = asdict(row) | {"seconds": list(row.seconds)} | self.coverage(row)
         return asdict(self) | {"engines": engines}
+
+    def coverage(self, row: Row) -> dict[str, float | None]:
+        """What the rate of a contender is for an imager.
+
+        Returns:
+            ``km2_per_s``, the area; ``joule_per_km2``, from the watts that were told; ``pushbroom_duty``, the share of
+            the time that a pushbroom of `SWATH_KM` may image, if the rest of it is there to catch up.
+        """
+        area = row.tiles_per_s * self.rows * self.cols * self.gsd_m**2 / 1e6
+        return {
+            "km2_per_s": area,
+            "joule_per_km2": None if self.watts is None else self.watts / area,
+            "pushbroom_duty": area / (SWATH_KM * GROUND_KM_S),
+        }
 
 
 def measure(

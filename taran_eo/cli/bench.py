@@ -60,18 +60,26 @@ def command(
 
 def table(result: "Bench") -> list[str]:
     """The comparison as lines of text."""
-    first = next(iter(result.engines.values()))
+    from taran_eo.bench import SWATH_KM
+
+    name, first = next(iter(result.engines.items()))
     peak = "" if result.peak_gmac_s is None else f", peak {result.peak_gmac_s:.0f} GMAC/s a core ({result.kernels})"
     lines = [
         f"{result.model}, {result.rows} x {result.cols}, {result.gmac:.2f} GMAC, threads: {result.threads}",
         f"{result.cpu}{peak}",
         f"{'':20} {'computes':12}  tiles/s  GMAC/s  of peak    time  start s    MiB exact",
     ]
-    for name, row in result.engines.items():
+    for each, row in result.engines.items():
         share = "" if row.peak_share is None else f"{row.peak_share:.0%}"
         memory = "" if row.peak_rss_mib is None else f"{row.peak_rss_mib:.0f}"
         lines.append(
-            f"{name:20} {row.what:12} {row.tiles_per_s:8.2f} {row.gmac_s:7.1f} {share:>8} "
+            f"{each:20} {row.what:12} {row.tiles_per_s:8.2f} {row.gmac_s:7.1f} {share:>8} "
             f"{first.tiles_per_s / row.tiles_per_s:7.2f} {row.start_s:8.1f} {memory:>6} {'yes' if row.exact else '-'}"
         )
-    return lines
+    reached = result.coverage(first)
+    energy = "" if result.watts is None else f", {reached['joule_per_km2']:.2f} J a km2 at the {result.watts:g} W told"
+    return [
+        *lines,
+        f"{name}: {reached['km2_per_s']:.1f} km2 a second at {result.gsd_m:g} m{energy}; keeps up with a pushbroom of "
+        f"{SWATH_KM:.0f} km that images {reached['pushbroom_duty']:.1%} of the time",
+    ]

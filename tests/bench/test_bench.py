@@ -1,6 +1,7 @@
 """What `taran-eo bench` promises: everyone in turns, ours exact, shares of a measured peak."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -64,11 +65,15 @@ def test_json_has_what_programs_read(taran_eo, repository):
 
 def test_the_table_is_for_readers(taran_eo, repository):
     model = repository / "models" / "thin_unet16_e2m3"
-    said = taran_eo("bench", model, "--size", "32x32", "--rounds", 1, "--engines", "native,onnxruntime")
+    said = taran_eo("bench", model, "--size", "32x32", "--rounds", 1, "--engines", "native,onnxruntime", "--watts", 30)
     assert said.code == 0, said.err
     lines = said.out.splitlines()
     assert "thin_unet16_e2m3, 32 x 32" in lines[0] and "peak" in lines[1]
-    assert [line.split()[0] for line in lines[3:]] == ["native", "onnxruntime"]
+    assert [line.split()[0] for line in lines[3:-1]] == ["native", "onnxruntime"]
+    reached = float(lines[3].split()[3]) * 32 * 32 * 1.5**2 / 1e6  # two words tell what it computes
+    area, energy = re.match(r"native: (\S+) km2 a second at 1.5 m, (\S+) J a km2 at the 30 W told", lines[-1]).groups()
+    assert float(area) == pytest.approx(reached, abs=0.06)
+    assert float(energy) == pytest.approx(30 / reached, rel=0.01)
 
 
 def test_what_makes_no_sense_is_refused(taran_eo, repository):
@@ -109,5 +114,5 @@ def test_engines_that_disagree_are_told(repository, monkeypatch, taran_eo):
 
     monkeypatch.setattr(_Worker, "begin", forged)
     model = repository / "models" / "thin_unet16_e2m3"
-    said = taran_eo("bench", model, "--size", "32x32", "--rounds", 1, "--engines", "native,onnxruntime")
+    said = taran_eo("bench", model, "--size", "32x32", "--rounds", 1, "--engines", "native,onnxruntime", "--watts", 30)
     assert said.code == 1 and "native gave other logits" in said.err
