@@ -13,6 +13,18 @@ extern const taran_kernels taran_avx512, taran_avx2;
 #ifdef TARAN_AVXVNNI
 extern const taran_kernels taran_avxvnni;
 #endif
+#ifdef TARAN_AMX
+#include <sys/syscall.h>
+#include <unistd.h>
+extern const taran_kernels taran_amx;
+
+/* The registers of AMX are large, so the system keeps them only for a process that has asked for it. */
+static int may_use_amx(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0;
+}
+#endif
 
 /* What the operating system keeps of registers, as bits of XCR0. */
 static uint32_t kept_registers(void)
@@ -26,18 +38,24 @@ static uint32_t kept_registers(void)
 
 static int has(const taran_kernels *kernels)
 {
-    uint32_t a, b, c, d, b1 = 0, c1 = 0, a7 = 0, more, kept = kept_registers();
+    uint32_t a, b, c, d, b1 = 0, c1 = 0, d1 = 0, a7 = 0, more, kept = kept_registers();
     int fma = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_FMA);
     if (__get_cpuid_count(7, 0, &more, &b, &c, &d)) {
-        b1 = b, c1 = c;
+        b1 = b, c1 = c, d1 = d;
         if (more >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
             a7 = a;
     }
     int avx2 = (kept & 6) == 6 && fma && (b1 & bit_AVX2);
-    if (kernels == &taran_avx512) {
-        const uint32_t needed = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
-        return (kept & 0xE6) == 0xE6 && (b1 & needed) == needed && (c1 & bit_AVX512VNNI);
-    }
+    const uint32_t needed = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+    int avx512 = (kept & 0xE6) == 0xE6 && (b1 & needed) == needed && (c1 & bit_AVX512VNNI);
+    if (kernels == &taran_avx512)
+        return avx512;
+#ifdef TARAN_AMX
+    if (kernels == &taran_amx)
+        return avx512 && (kept & 0x60000) == 0x60000 && (d1 & 1 << 24) && (d1 & 1 << 25) && may_use_amx();
+#else
+    (void)d1;
+#endif
 #ifdef TARAN_AVXVNNI
     if (kernels == &taran_avxvnni)
         return avx2 && (a7 & 1 << 4);
@@ -46,6 +64,9 @@ static int has(const taran_kernels *kernels)
 }
 
 static const taran_kernels *const all[] = {
+#ifdef TARAN_AMX
+    &taran_amx,
+#endif
     &taran_avx512,
 #ifdef TARAN_AVXVNNI
     &taran_avxvnni,

@@ -10,6 +10,9 @@
 #define TARAN_X86
 #if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
 #define TARAN_AVXVNNI
+#ifdef __linux__ /* elsewhere the permission to use it is asked for in other ways */
+#define TARAN_AMX
+#endif
 #endif
 #elif defined(__aarch64__) && defined(__GNUC__)
 #define TARAN_ARM
