@@ -74,6 +74,7 @@ lint: install
 bench: install .venv-bench/installed
 	$(BENCH)/python benchmarks/engines.py
 	$(BENCH)/python benchmarks/gate.py
+	$(BENCH)/python benchmarks/run.py
 	$(BIN)/python benchmarks/fake_quantize.py
 
 clean:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import numpy as np
 import pytest
@@ -85,6 +85,8 @@ def test_tiles_in_memory_are_bounded_however_many_scenes_wait(tmp_path, model, w
     for seed in range(8):
         write_jpeg(tmp_path / "in" / f"{seed}.jpg", rows=32, cols=64, seed=seed)
     threads, held, most, order = 3, 0, 0, []
+    # As many as are worked on and may wait, and the one for which there is no room yet.
+    bound, full = threads + DEPTH + 1, Event()
     tiles, classify, counting = Scene.tiles, onboard_scene.classify, Lock()
 
     def counted(scene, *sizes):
@@ -94,11 +96,14 @@ def test_tiles_in_memory_are_bounded_however_many_scenes_wait(tmp_path, model, w
             with counting:
                 held += 1
                 most = max(most, held)
+            if held >= bound:
+                full.set()
             yield tile
         assert scene._source._decoded is None, "a decoded image outlived the reading of its tiles"
 
     def slow(*given):
         nonlocal held
+        assert full.wait(timeout=10), "nobody reads ahead"
         time.sleep(0.02)
         with counting:
             held -= 1
@@ -110,8 +115,7 @@ def test_tiles_in_memory_are_bounded_however_many_scenes_wait(tmp_path, model, w
     summary = run([tmp_path / "in"], tmp_path / "out", model, engine="reference", options=OPTIONS)
     assert summary.scenes == 8 and not summary.skipped and held == 0
     assert order == [str(seed) for seed in range(8) for _ in range(2)], "a scene was read before its turn"
-    # As many as are worked on and may wait, and the one for which there is no room yet.
-    assert threads < most <= threads + DEPTH + 1
+    assert most == bound
 
 
 def test_parallel_runs_give_the_same_bytes(tmp_path, imagery, model):
