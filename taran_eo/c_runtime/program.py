@@ -67,6 +67,7 @@ class Weights:
         exact: Accumulators stay below ``2**(24 + exact)``, and no shift is below ``exact + 2``, so that the rounding
             of float32 is right; -1 where it may not be.
         mantissa: Mantissa bits of the target's grid, -1 where it is uniform.
+        binades: Binades of that grid above its finest step.
         low: Smallest integer of the target.
         high: Largest integer of the target.
         packed: Weights ``int8[bytes]``, by reads, groups, channels.
@@ -81,6 +82,7 @@ class Weights:
     pairs_fit: bool
     exact: int
     mantissa: int
+    binades: int
     low: int
     high: int
     packed: NDArray[np.int8]

@@ -145,7 +145,7 @@ static int64_t ring_bytes(const taran_tensor *tensor, const taran_ring *ring)
 int64_t taran_layout(const taran_program *program, int32_t rows, int32_t cols, const taran_window *wanted,
                      int32_t stripe, taran_ring *rings)
 {
-    int64_t arena = 0;
+    int64_t arena = aligned(program->scratch);
     trim(program, cols, wanted, rings);
     for (int32_t t = 0; t < program->tensors; t++) {
         const taran_tensor *tensor = &program->tensor[t];
@@ -207,6 +207,7 @@ typedef struct {
     const taran_kernels *kernels;
     const taran_tile *tile;
     const taran_op *op;
+    const int8_t *weights;
     int32_t left, width; /* of its target */
     int32_t first, rows; /* of the stripe */
 } taran_work;
@@ -278,7 +279,7 @@ static void convolve(const taran_work *work, int32_t row, int32_t piece)
             int32_t at = (segment->folded ? col / 2 : col) + segment->col - work->rings[segment->tensor].left;
             job.reads[s].pixels = row_at(program, work->rings, work->arena, segment->tensor,
                                          (segment->folded ? row / 2 : row) + segment->row) + (int64_t)at * bytes;
-            job.reads[s].weights = op->weights + segment->weights;
+            job.reads[s].weights = work->weights + segment->weights;
             job.reads[s].step = (int64_t)bytes * (segment->folded ? 1 : across);
             job.reads[s].groups = segment->groups;
         }
@@ -334,11 +335,36 @@ static void stripe_of(taran_work *work, const taran_workers *workers)
         unit(work, number);
 }
 
-void taran_run(const taran_program *program, taran_ring *rings, uint8_t *arena, int32_t stripe,
-               const taran_kernels *kernels, const taran_workers *workers, const taran_tile *tile)
+/* Codes to numbers, where an operation has codes. */
+static const int8_t *unpacked(const taran_op *op, uint8_t *scratch)
+{
+    const uint8_t *from = op->codes;
+    uint32_t held = 0;
+    int32_t bits = 0;
+    if (op->codes == NULL)
+        return op->weights;
+    for (int32_t i = 0; i < op->numbers; i++) {
+        int16_t number;
+        if (bits < op->bits) {
+            held |= (uint32_t)*from++ << bits;
+            bits += 8;
+        }
+        number = op->values[held & ((1U << op->bits) - 1U)];
+        held >>= op->bits;
+        bits -= op->bits;
+        if (op->lane == 1)
+            scratch[i] = (uint8_t)number;
+        else
+            ((int16_t *)(void *)scratch)[i] = number;
+    }
+    return (const int8_t *)scratch;
+}
+
+void taran_compute(const taran_program *program, taran_ring *rings, uint8_t *arena, int32_t stripe,
+                   const taran_kernels *kernels, const taran_workers *workers, const taran_tile *tile)
 {
     const taran_window *wanted = &tile->wanted;
-    taran_work work = {program, rings, arena, kernels, tile, NULL, 0, 0, 0, 0};
+    taran_work work = {program, rings, arena, kernels, tile, NULL, NULL, 0, 0, 0, 0};
     for (int32_t t = 0; t < program->tensors; t++)
         rings[t].done = rings[t].top;
     for (int32_t made = 0; made < wanted->rows; made += stripe) {
@@ -351,8 +377,10 @@ void taran_run(const taran_program *program, taran_ring *rings, uint8_t *arena, 
             work.rows = (target == NULL ? end : target->needed) - work.first;
             work.left = target == NULL ? wanted->col : target->left;
             work.width = target == NULL ? wanted->cols : target->width;
-            if (work.rows > 0)
+            if (work.rows > 0) {
+                work.weights = unpacked(work.op, arena);
                 stripe_of(&work, workers);
+            }
             if (target != NULL)
                 target->done = target->needed;
         }
@@ -375,9 +403,9 @@ void taran_requantize(const taran_op *op, int32_t first, int32_t count, int32_t 
         uint64_t magnitude = product < 0 ? (uint64_t)-product : (uint64_t)product;
         int32_t shift = op->shifts[first + i], coarser = 0;
         uint64_t rounded;
-        if (op->mantissa >= 0)
-            while (magnitude >> shift >> coarser >> (op->mantissa + 1))
-                coarser++;
+        /* As often for every number, so that the time does not depend on it; beyond the last binade it saturates. */
+        for (int32_t binade = 0; binade < op->binades; binade++)
+            coarser += (magnitude >> shift >> binade >> (op->mantissa + 1)) != 0;
         rounded = shift_to_even(magnitude, shift + coarser) << coarser;
         /* Saturate before the sign, so that nothing overflows. */
         if (product < 0)

@@ -6,7 +6,7 @@
  *
  *     taran_layout(&program, rows, cols, &wanted, stripe, rings)   how many bytes the arena needs
  *     taran_prepare(&program, rings, arena)                        once for each size of tile, and window of it
- *     taran_run(&program, rings, arena, ...)                       for each tile
+ *     taran_compute(&program, rings, arena, ...)                   for each tile
  *
  * Of every tensor only those rows and columns are made that the wanted logits depend on.
  */
@@ -60,15 +60,21 @@ typedef struct {
                           than exact + 2 */
     int32_t mantissa;  /* bits of the grid of the target; -1: uniform */
     int32_t low, high; /* range of the target */
-    const int8_t *weights;
-    const int32_t *bias; /* [padded], for bytes as they are stored */
+    const int8_t *weights; /* as kernels read them; NULL: they are packed in codes */
+    const int32_t *bias;   /* [padded], for bytes as they are stored */
     const int32_t *multipliers; /* [padded] */
     const int32_t *shifts;      /* [padded] */
+    const uint8_t *codes;       /* one after the other, from the lowest bit of a byte on */
+    const int16_t *values;      /* that codes stand for */
+    int32_t bits;               /* of a code, at most 8 */
+    int32_t numbers;            /* so many codes */
+    int32_t binades;            /* that the grid of the target has above its finest step */
 } taran_op;
 
 typedef struct {
     int32_t tensors, ops, segments;
-    int32_t level; /* of the logits */
+    int32_t level;   /* of the logits */
+    int32_t scratch; /* bytes for the unpacked weights of any one operation */
     const taran_tensor *tensor;
     const taran_op *op;
     const taran_segment *segment;
@@ -145,8 +151,8 @@ int64_t taran_layout(const taran_program *program, int32_t rows, int32_t cols, c
 void taran_prepare(const taran_program *program, const taran_ring *rings, uint8_t *arena);
 
 /* Run a tile; workers may be NULL. */
-void taran_run(const taran_program *program, taran_ring *rings, uint8_t *arena, int32_t stripe,
-               const taran_kernels *kernels, const taran_workers *workers, const taran_tile *tile);
+void taran_compute(const taran_program *program, taran_ring *rings, uint8_t *arena, int32_t stripe,
+                   const taran_kernels *kernels, const taran_workers *workers, const taran_tile *tile);
 
 /* The requantization of taran_eo.graph.requantize for the channels from `first` on; see there. */
 void taran_requantize(const taran_op *op, int32_t first, int32_t count, int32_t *accumulators);

@@ -234,6 +234,7 @@ class _Writer:
             pairs_fit=packing.lane == 1 and largest < 128 and bool(pairs * largest <= np.iinfo(np.int16).max),
             exact=beyond if in_float else -1,
             mantissa=-1 if mantissa is None else mantissa,
+            binades=0 if mantissa is None else max(0, image.high.bit_length() - mantissa - 1),
             low=image.low,
             high=image.high,
             packed=packed,

@@ -52,7 +52,7 @@ int main(int argc, char **argv)
     fclose(file);
 
     taran_program program = {(int32_t)head->tensors, (int32_t)head->ops, (int32_t)head->segments,
-                             (int32_t)head->level, tensors, ops, segments};
+                             (int32_t)head->level, 0, tensors, ops, segments};
     const taran_kernels *kernels;
     int32_t place = 0, here = 0;
     while ((kernels = taran_kernels_at(place++, &here)) != NULL && strcmp(taran_kernels_name(kernels), argv[2]) != 0)
@@ -77,7 +77,7 @@ int main(int argc, char **argv)
     if (!taran_workers_open(&workers, atoi(argv[3])))
         return 4;
     for (int tiles = 0; tiles < 2; tiles++) /* the second finds what the first left behind */
-        taran_run(&program, rings, arena, stripe, kernels, &workers, &tile);
+        taran_compute(&program, rings, arena, stripe, kernels, &workers, &tile);
     taran_workers_close(&workers);
     fwrite(logits, sizeof *logits, (size_t)(head->classes * plane), stdout);
 
