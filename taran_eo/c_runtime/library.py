@@ -49,7 +49,7 @@ class CProgram(Structure):
     """``taran_program``."""
 
     _fields_ = (
-        *((name, c_int32) for name in ("tensors", "ops", "segments", "level", "scratch")),
+        *((name, c_int32) for name in ("tensors", "ops", "segments", "level", "lead", "scratch")),
         ("tensor", POINTER(CTensor)),
         ("op", POINTER(COp)),
         ("segment", POINTER(CSegment)),
@@ -141,7 +141,7 @@ def in_c(program: Program) -> tuple[list[object], CProgram]:
         (CSegment * len(segments))(*segments),
     )
     kept += arrays
-    return kept, CProgram(len(tensors), len(ops), len(segments), program.level, 0, *arrays)
+    return kept, CProgram(len(tensors), len(ops), len(segments), program.level, program.lead, 0, *arrays)
 
 
 def _tensor(rows: Rows) -> CTensor:

@@ -116,8 +116,10 @@ class Program:
         tensors: What lies in memory.
         steps: What is done, in order.
         level: How often the tile was halved to get to the logits.
+        lead: Rows of the logits that they reach back.
     """
 
     tensors: tuple[Rows, ...]
     steps: tuple[Step, ...]
     level: int
+    lead: int

@@ -103,20 +103,28 @@ static void trim(const taran_program *program, int32_t cols, const taran_window 
     }
 }
 
-/* How many rows of every tensor are needed before the output has those above `rows`. */
+/* How many rows of every tensor are needed before the output has those above `rows`; before its first row, too, where
+ * the tensors that it reads from afar are filled bit by bit. */
 static void need(const taran_program *program, taran_ring *rings, int32_t rows)
 {
     for (int32_t t = 0; t < program->tensors; t++)
-        rings[t].needed = rings[t].done;
+        rings[t].needed = -program->lead;
     for (int32_t o = program->ops - 1; o >= 0; o--) {
         const taran_op *op = &program->op[o];
         int32_t to = op->target < 0 ? rows : rings[op->target].needed;
         for (int32_t i = 0; i < segments_of(op); i++) {
             int32_t first, end = 0, tensor = reads(program, op, i, DOWN, 0, to, &first, &end);
-            if (to > 0)
-                rings[tensor].needed = least(most(rings[tensor].needed, end), rings[tensor].height);
+            rings[tensor].needed = least(most(rings[tensor].needed, end), rings[tensor].height);
         }
     }
+    for (int32_t t = 0; t < program->tensors; t++)
+        rings[t].needed = most(rings[t].needed, rings[t].done);
+}
+
+/* The rows of the output, less the first that is wanted, before which tensors begin to be filled. */
+static int32_t begin(const taran_program *program, int32_t stripe)
+{
+    return -(program->lead + stripe - 1) / stripe * stripe;
 }
 
 /* The first row of a tensor that operations still to come will read, when the output has those above `rows`. */
@@ -154,15 +162,16 @@ int64_t taran_layout(const taran_program *program, int32_t rows, int32_t cols, c
         rings[t].done = rings[t].top;
         rings[t].rows = 0;
     }
-    for (int32_t made = 0; made < wanted->rows; made += stripe) {
+    for (int32_t made = begin(program, stripe); made < wanted->rows; made += stripe) {
         need(program, rings, wanted->row + least(made + stripe, wanted->rows));
         for (int32_t o = 0; o < program->ops; o++) {
             int32_t target = program->op[o].target;
             if (target < 0)
                 continue;
             if (rings[target].needed > rings[target].done)
-                rings[target].rows = most(rings[target].rows,
-                                          rings[target].needed - oldest(program, rings, target, wanted->row + made));
+                rings[target].rows =
+                    most(rings[target].rows,
+                         rings[target].needed - oldest(program, rings, target, wanted->row + most(made, 0)));
             rings[target].done = rings[target].needed;
         }
     }
@@ -367,13 +376,13 @@ void taran_compute(const taran_program *program, taran_ring *rings, uint8_t *are
     taran_work work = {program, rings, arena, kernels, tile, NULL, NULL, 0, 0, 0, 0};
     for (int32_t t = 0; t < program->tensors; t++)
         rings[t].done = rings[t].top;
-    for (int32_t made = 0; made < wanted->rows; made += stripe) {
+    for (int32_t made = begin(program, stripe); made < wanted->rows; made += stripe) {
         int32_t end = wanted->row + least(made + stripe, wanted->rows);
         need(program, rings, end);
         for (int32_t o = 0; o < program->ops; o++) {
             taran_ring *target = program->op[o].target < 0 ? NULL : &rings[program->op[o].target];
             work.op = &program->op[o];
-            work.first = target == NULL ? wanted->row + made : target->done;
+            work.first = target == NULL ? wanted->row + most(made, 0) : target->done;
             work.rows = (target == NULL ? end : target->needed) - work.first;
             work.left = target == NULL ? wanted->col : target->left;
             work.width = target == NULL ? wanted->cols : target->width;

@@ -74,6 +74,7 @@ typedef struct {
 typedef struct {
     int32_t tensors, ops, segments;
     int32_t level;   /* of the logits */
+    int32_t lead;    /* rows of the output, no fewer than between it and what it reads from afar */
     int32_t scratch; /* bytes for the unpacked weights of any one operation */
     const taran_tensor *tensor;
     const taran_op *op;

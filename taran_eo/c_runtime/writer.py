@@ -50,21 +50,24 @@ class _Part:
     folded: bool
 
 
-def to_program(graph: Graph) -> Program:
+def to_program(graph: Graph, *, fold: bool = True) -> Program:
     """Write a graph for the C runtime.
 
     Args:
         graph: A graph of integers.
+        fold: Whether weights behind an upsampling are added up, which is faster. Sums are no values of the weights'
+            format any more, so where weights are packed in its codes they stay as they are.
 
     Raises:
         GraphError: An operation, or a width, that the kernels lack; by name.
     """
-    return _Writer(graph).write()
+    return _Writer(graph, fold).write()
 
 
 class _Writer:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, fold: bool) -> None:
         self._graph = graph
+        self._fold = fold
         self._wide = _wide_tensors(graph)
         self._tensors: list[Rows] = []
         self._formats: list[str] = []  # a graph's tensor of the same format, for each tensor here
@@ -101,7 +104,7 @@ class _Writer:
                     raise _lacks(op, "is a convolution in float32, and the kernels know integers only")
                 case _:
                     assert_never(op)
-        return Program(self._with_margins(), tuple(self._steps), graph.level)
+        return Program(self._with_margins(), tuple(self._steps), graph.level, -(-graph.reach >> graph.level))
 
     def _add(
         self,
@@ -158,7 +161,7 @@ class _Writer:
         split = np.cumsum([part.channels for part in parts])[:-1]
         kernels = np.split(op.weights.astype(np.int64), split, axis=1)
         parts = tuple(
-            part if part.folded and is_worth_folding(kernel, lane) else self._whole(part)
+            part if part.folded and self._fold and is_worth_folding(kernel, lane) else self._whole(part)
             for part, kernel in zip(parts, kernels, strict=True)
         )
         packing = Packing(lane, -(-len(op.bias) // OUTPUTS) * OUTPUTS)

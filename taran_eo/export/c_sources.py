@@ -1,0 +1,259 @@
+"""A graph as C99 sources that stand alone: the runtime, and the network as tables of constants.
+
+Weights stay packed in the codes of their format and are unpacked, an operation at a time, into the arena. Where the rows
+of each tensor lie is settled here, so that nothing on the target depends on what a tile shows but the numbers.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copyfile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taran_eo import c_runtime
+from taran_eo.c_runtime import Program, Step, to_program
+from taran_eo.c_runtime.library import CRing, CWindow, in_c, laid_out
+from taran_eo.errors import ConfigError
+from taran_eo.formats import Format, Integer, from_image, integer_image, values
+from taran_eo.graph import Conv, Graph
+
+STRIPES = (32, 16, 8, 4, 2, 1)
+"""Rows of logits that are made at a time: the most that fit the memory; more are faster."""
+
+CODE_BITS = 8
+"""Weights of wider formats are not packed."""
+
+_KINDS = {"load": "TARAN_LOAD", "convolve": "TARAN_CONV", "pool": "TARAN_POOL", "upsample": "TARAN_UPSAMPLE"}
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was written.
+
+    Attributes:
+        stripe: Rows of logits that are made at a time.
+        arena_bytes: Memory of the tensors, and of the weights of one operation.
+        weight_bytes: Packed weights.
+        table_bytes: All constants: weights, biases, scales, and the program.
+    """
+
+    stripe: int
+    arena_bytes: int
+    weight_bytes: int
+    table_bytes: int
+
+
+def write_c(graph: Graph, folder: Path, *, rows: int, cols: int, limit: int, memory: int | None = None) -> Sources:
+    """Write the sources of a network for tiles of one size.
+
+    Args:
+        graph: A graph of integers.
+        folder: Where to; exists.
+        rows: Rows of a tile, a multiple of the graph's alignment.
+        cols: Columns of a tile.
+        limit: The logit from which a pixel is of the class.
+        memory: Most bytes for the arena; None for what is fastest.
+
+    Raises:
+        GraphError: An operation or a width that the runtime lacks.
+        ConfigError: The memory is too small; tells what would do.
+        MissingExtraError: The native engine, which lays out memory, was not built.
+    """
+    program = to_program(graph, fold=False)
+    scratch = max((step.weights.packed.nbytes for step in program.steps if step.weights is not None), default=0)
+    kept, c = in_c(program)
+    c.scratch = scratch
+    window = CWindow(0, 0, rows >> graph.level, cols >> graph.level)
+    layouts = {stripe: laid_out(c, rows, cols, window, stripe) for stripe in STRIPES}
+    fitting = [stripe for stripe in STRIPES if memory is None or layouts[stripe][1] <= memory]
+    if not fitting:
+        least = min(size for _, size in layouts.values())
+        raise ConfigError(
+            f"A tile of {rows} x {cols} pixels needs {least:,} bytes, more than the {memory:,} that there are",
+            remedy="Allow more memory, or take smaller tiles or a narrower network",
+            needed=least,
+        )
+    rings, arena = layouts[fitting[0]]
+    tables = _Tables(graph, program)
+    text = tables.text(rings, fitting[0])
+    (folder / "model.c").write_text(text)
+    (folder / "model.h").write_text(_header(graph, rows, cols, arena, limit))
+    for name in ("taran.h", "taran.c"):
+        source = next(Path(each) / name for each in c_runtime.__path__ if (Path(each) / name).exists())
+        copyfile(source, folder / name)
+    return Sources(fitting[0], arena, tables.weight_bytes, tables.bytes)
+
+
+class _Tables:
+    """The constants of a program, as text."""
+
+    def __init__(self, graph: Graph, program: Program) -> None:
+        self._program = program
+        self._lines: list[str] = []
+        self._formats: dict[Format, str] = {}
+        self.bytes = self.weight_bytes = 0
+        formats = iter([op.weight_format for op in graph.ops if isinstance(op, Conv)])
+        segments: list[str] = []
+        ops = [
+            self._op(number, step, None if step.weights is None else next(formats), segments)
+            for number, step in enumerate(program.steps)
+        ]
+        tensors = [
+            f"{{{rows.channels}, {rows.level}, {rows.lane}, {rows.zero}, {rows.margin}}}" for rows in program.tensors
+        ]
+        self._structures("taran_tensor", "tensors", tensors)
+        self._structures("taran_segment", "segments", segments)
+        self._structures("taran_op", "ops", ops)
+
+    def text(self, rings: Sequence[CRing], stripe: int) -> str:
+        """The whole of ``model.c``."""
+        program = self._program
+        scratch = max((step.weights.packed.nbytes for step in program.steps if step.weights is not None), default=0)
+        counts = f"{len(program.tensors)}, {len(program.steps)}, {self._segments}, {program.level}, {program.lead}"
+        places = ", ".join(
+            f"{{{r.offset}, {r.row_bytes}, {r.rows}, {r.height}, {r.top}, {r.left}, {r.width}, 0, 0}}" for r in rings
+        )
+        return "\n".join(
+            [
+                '#include "model.h"',
+                "",
+                '#include "taran.h"',
+                "",
+                *self._lines,
+                "",
+                f"static const taran_program program = {{{counts}, {scratch}, tensors, ops, segments}};",
+                f"static taran_ring rings[] = {{{places}}};",
+                _RUN.format(stripe=stripe),
+            ]
+        )
+
+    def _op(self, number: int, step: Step, fmt: Format | None, segments: list[str]) -> str:
+        source = -1 if step.source is None else step.source
+        target = -1 if step.target is None else step.target
+        start = f"{{.kind = {_KINDS[step.kind]}, .source = {source}, .target = {target}"
+        weights = step.weights
+        if weights is None or fmt is None:
+            return f"{start}}}"
+        (phase,) = weights.phases
+        first = len(segments)
+        segments += (
+            f"{{{reads.tensor}, {int(reads.folded)}, {reads.row}, {reads.col}, {reads.groups}, {reads.weights}}}"
+            for reads in phase
+        )
+        numbers = weights.packed.view("<i2") if weights.lane == 2 else weights.packed
+        fields = {
+            "channels": weights.channels,
+            "padded": len(weights.bias),
+            "phases": 1,
+            "first": f"{{{first}, 0, 0, 0}}",
+            "count": f"{{{len(phase)}, 0, 0, 0}}",
+            "lane": weights.lane,
+            "pairs_fit": int(weights.pairs_fit),
+            "exact": weights.exact,
+            "mantissa": weights.mantissa,
+            "binades": weights.binades,
+            "low": weights.low,
+            "high": weights.high,
+            "bias": self._array("int32_t", f"bias_{number}", weights.bias),
+            "multipliers": self._array("int32_t", f"multipliers_{number}", weights.multipliers),
+            "shifts": self._array("int32_t", f"shifts_{number}", weights.shifts),
+        }
+        if fmt.bits <= CODE_BITS:
+            packed = pack_codes(from_image(numbers.astype(np.int64), fmt), fmt.bits)
+            self.weight_bytes += len(packed)
+            fields |= {
+                "codes": self._array("uint8_t", f"codes_{number}", packed),
+                "values": self._values(fmt),
+                "bits": fmt.bits,
+                "numbers": len(numbers),
+            }
+        else:
+            self.weight_bytes += weights.packed.nbytes
+            kind = "int8_t" if weights.lane == 1 else "int16_t"
+            name = self._array(kind, f"weights_{number}", numbers)
+            fields["weights"] = name if weights.lane == 1 else f"(const int8_t *){name}"
+        return f"{start}, {', '.join(f'.{name} = {value}' for name, value in fields.items())}}}"
+
+    def _values(self, fmt: Format) -> str:
+        """The integer of every code of a format."""
+        if fmt not in self._formats:
+            image = values(fmt) / 2.0 ** integer_image(fmt).step_exponent
+            name = f"values_{fmt}".replace("-", "_")
+            self._formats[fmt] = self._array("int16_t", name, image.astype(np.int64))
+        return self._formats[fmt]
+
+    def _array(self, kind: str, name: str, numbers: NDArray[np.integer]) -> str:
+        self.bytes += len(numbers) * {"uint8_t": 1, "int8_t": 1, "int16_t": 2, "int32_t": 4}[kind]
+        self._lines += [f"static const {kind} {name}[] = {{", *_wrapped(numbers.tolist()), "};"]
+        return name
+
+    def _structures(self, kind: str, name: str, items: Sequence[str]) -> None:
+        if name == "segments":
+            self._segments = len(items)
+        self._lines += [f"static const {kind} {name}[] = {{", *(f"    {item}," for item in items), "};"]
+
+
+def pack_codes(codes: NDArray[np.uint64], bits: int) -> NDArray[np.uint8]:
+    """Codes of so many bits one after the other, from the lowest bit of the first byte on."""
+    every = (codes[:, None] >> np.arange(bits, dtype=np.uint64)).astype(np.uint8) & 1
+    return np.packbits(every.ravel(), bitorder="little")
+
+
+def _wrapped(numbers: Iterable[int]) -> Iterable[str]:
+    line = "   "
+    for number in numbers:
+        word = f" {number},"
+        if len(line) + len(word) > 118:
+            yield line
+            line = "   "
+        line += word
+    yield line
+
+
+def _header(graph: Graph, rows: int, cols: int, arena: int, limit: int) -> str:
+    return f"""/* {graph.name}, graph {graph.digest}. Made by taran_eo; not to be changed by hand. */
+#ifndef TARAN_MODEL_H
+#define TARAN_MODEL_H
+
+#include <stdint.h>
+
+#define TARAN_BANDS {graph.bands}
+#define TARAN_ROWS {rows}
+#define TARAN_COLS {cols}
+#define TARAN_CLASSES {graph.classes}
+#define TARAN_LOGIT_ROWS {rows >> graph.level}
+#define TARAN_LOGIT_COLS {cols >> graph.level}
+#define TARAN_LIMIT ({limit}) /* logit from which a pixel is of the class */
+#define TARAN_ARENA_BYTES {arena} /* static memory, besides the tables of constants and the stack */
+
+/* Pixels [bands][rows][cols] to logits [classes][rows][cols]; not to be called twice at the same time. */
+void taran_run(const uint8_t *pixels, int32_t *logits);
+
+/* Logits to labels [rows][cols]: 1 where the first class is, else 0. */
+void taran_mask(const int32_t *logits, uint8_t *labels);
+
+#endif
+"""
+
+
+_RUN = """
+/* Words, as bytes may lie in them but not they in bytes. */
+static int16_t arena[(TARAN_ARENA_BYTES + 1) / 2];
+
+void taran_run(const uint8_t *pixels, int32_t *logits)
+{{
+    taran_tile tile = {{pixels, (int64_t)TARAN_ROWS * TARAN_COLS, TARAN_COLS, 1, TARAN_BANDS,
+                       {{0, 0, TARAN_LOGIT_ROWS, TARAN_LOGIT_COLS}}, logits}};
+    /* Every time: what radiation turned in the margins is right again. */
+    taran_prepare(&program, rings, (uint8_t *)arena);
+    taran_compute(&program, rings, (uint8_t *)arena, {stripe}, &taran_portable, 0, &tile);
+}}
+
+void taran_mask(const int32_t *logits, uint8_t *labels)
+{{
+    for (int32_t i = 0; i < TARAN_LOGIT_ROWS * TARAN_LOGIT_COLS; i++)
+        labels[i] = logits[i] >= TARAN_LIMIT;
+}}
+"""
