@@ -30,5 +30,5 @@ INLINE int32x4_t neon_dot_bytes(int32x4_t sums, int32x4_t pixels, int32x4_t weig
 
 #include "arm_neon.inc"
 
-const taran_kernels taran_neon = {"neon", neon_convolve, neon_largest, neon_peak};
+const taran_kernels taran_neon = {"neon", 0, neon_convolve, neon_largest, neon_peak};
 #endif

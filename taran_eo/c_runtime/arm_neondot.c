@@ -29,5 +29,5 @@ INLINE int32x4_t neondot_dot_bytes(int32x4_t sums, int32x4_t pixels, int32x4_t w
 
 #include "arm_neon.inc"
 
-const taran_kernels taran_neondot = {"neondot", neondot_convolve, neondot_largest, neondot_peak};
+const taran_kernels taran_neondot = {"neondot", 0, neondot_convolve, neondot_largest, neondot_peak};
 #endif

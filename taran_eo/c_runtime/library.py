@@ -141,7 +141,8 @@ def in_c(program: Program) -> tuple[list[object], CProgram]:
         (CSegment * len(segments))(*segments),
     )
     kept += arrays
-    return kept, CProgram(len(tensors), len(ops), len(segments), program.level, program.lead, 0, *arrays)
+    counts = (len(tensors), len(ops), len(segments))
+    return kept, CProgram(*counts, program.level, program.lead, program.scratch_bytes, *arrays)
 
 
 def _tensor(rows: Rows) -> CTensor:
@@ -166,6 +167,7 @@ def _op(step: Step, segments: list[CSegment], kept: list[object]) -> COp:
             segments += map(_segment, phase)
         op.lane, op.pairs_fit, op.exact = weights.lane, weights.pairs_fit, weights.exact
         op.mantissa, op.low, op.high, op.binades = weights.mantissa, weights.low, weights.high, weights.binades
+        op.numbers = weights.packed.nbytes // weights.lane
         for name, array in (
             ("weights", weights.packed),
             ("bias", weights.bias),

@@ -123,3 +123,8 @@ class Program:
     steps: tuple[Step, ...]
     level: int
     lead: int
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Memory for the weights of any one operation."""
+        return max(step.weights.packed.nbytes for step in self.steps if step.weights is not None)

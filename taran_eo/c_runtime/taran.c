@@ -344,28 +344,45 @@ static void stripe_of(taran_work *work, const taran_workers *workers)
         unit(work, number);
 }
 
-/* Codes to numbers, where an operation has codes. */
-static const int8_t *unpacked(const taran_op *op, uint8_t *scratch)
+/* The next code of an operation, as the number that it stands for. */
+typedef struct {
+    const uint8_t *from;
+    uint32_t held;
+    int32_t bits;
+} taran_codes;
+
+static int32_t next_number(const taran_op *op, taran_codes *codes)
 {
-    const uint8_t *from = op->codes;
-    uint32_t held = 0;
-    int32_t bits = 0;
-    if (op->codes == NULL)
-        return op->weights;
-    for (int32_t i = 0; i < op->numbers; i++) {
-        int16_t number;
-        if (bits < op->bits) {
-            held |= (uint32_t)*from++ << bits;
-            bits += 8;
-        }
-        number = op->values[held & ((1U << op->bits) - 1U)];
-        held >>= op->bits;
-        bits -= op->bits;
-        if (op->lane == 1)
-            scratch[i] = (uint8_t)number;
-        else
-            ((int16_t *)(void *)scratch)[i] = number;
+    uint32_t code;
+    if (codes->bits < op->bits) {
+        codes->held |= (uint32_t)*codes->from++ << codes->bits;
+        codes->bits += 8;
     }
+    code = codes->held & ((1U << op->bits) - 1U);
+    codes->held >>= op->bits;
+    codes->bits -= op->bits;
+    return op->values[code];
+}
+
+/* The weights of an operation as its kernels read them: from codes, and in the order that they ask for. */
+static const int8_t *unpacked(const taran_op *op, int32_t across, uint8_t *scratch)
+{
+    const int32_t each = op->lane == 1 ? 4 : 2;
+    const int32_t to_channel = across ? 1 : each, to_number = across ? op->padded : 1;
+    const int16_t *words = (const int16_t *)(const void *)op->weights;
+    taran_codes codes = {op->codes, 0, 0};
+    if (op->kind != TARAN_CONV || (op->codes == NULL && !across))
+        return op->weights;
+    for (int32_t group = 0; group < op->numbers; group += each * op->padded)
+        for (int32_t i = 0; i < op->padded; i++)
+            for (int32_t k = 0; k < each; k++) {
+                const int32_t from = group + i * each + k, to = group + i * to_channel + k * to_number;
+                if (op->lane == 1)
+                    scratch[to] = (uint8_t)(op->codes == NULL ? op->weights[from] : next_number(op, &codes));
+                else
+                    ((int16_t *)(void *)scratch)[to] =
+                        (int16_t)(op->codes == NULL ? words[from] : next_number(op, &codes));
+            }
     return (const int8_t *)scratch;
 }
 
@@ -387,7 +404,7 @@ void taran_compute(const taran_program *program, taran_ring *rings, uint8_t *are
             work.left = target == NULL ? wanted->col : target->left;
             work.width = target == NULL ? wanted->cols : target->width;
             if (work.rows > 0) {
-                work.weights = unpacked(work.op, arena);
+                work.weights = unpacked(work.op, kernels->across, arena);
                 stripe_of(&work, workers);
             }
             if (target != NULL)
@@ -424,33 +441,35 @@ void taran_requantize(const taran_op *op, int32_t first, int32_t count, int32_t 
     }
 }
 
+/* The sums of TARAN_OUTPUTS channels of one pixel. Unsigned, as a sum may pass int32 on its way and come back. */
+static void sums_of(const taran_row *row, int32_t first, int32_t pixel, uint32_t *sums)
+{
+    const int32_t padded = row->op->padded, lane = row->op->lane;
+    for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
+        sums[i] = (uint32_t)row->op->bias[first + i];
+    for (int32_t s = 0; s < row->segments; s++) {
+        const uint8_t *pixels = row->reads[s].pixels + pixel * row->reads[s].step;
+        const int8_t *weights = row->reads[s].weights + (int64_t)first * lane;
+        if (lane == 1)
+            for (int32_t k = 0; k < 4 * row->reads[s].groups; k++, weights += padded)
+                for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
+                    sums[i] += (uint32_t)((int16_t)pixels[k] * (int16_t)weights[i]);
+        else
+            for (int32_t k = 0; k < 2 * row->reads[s].groups; k++, weights += 2 * (int64_t)padded)
+                for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
+                    sums[i] += (uint32_t)(((const int16_t *)(const void *)pixels)[k] *
+                                          ((const int16_t *)(const void *)weights)[i]);
+    }
+}
+
 static void convolve_portable(const taran_row *row)
 {
     const taran_op *op = row->op;
     for (int32_t first = 0; first < op->padded; first += TARAN_OUTPUTS) {
         for (int32_t pixel = 0; pixel < row->outputs; pixel++) {
-            /* Unsigned, as a sum may pass int32 on its way and come back. */
             uint32_t sums[TARAN_OUTPUTS];
             int32_t numbers[TARAN_OUTPUTS];
-            for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
-                sums[i] = (uint32_t)op->bias[first + i];
-            for (int32_t s = 0; s < row->segments; s++) {
-                const uint8_t *pixels = row->reads[s].pixels + pixel * row->reads[s].step;
-                const int8_t *weights = row->reads[s].weights + (int64_t)first * 4;
-                for (int32_t group = 0; group < row->reads[s].groups; group++) {
-                    if (op->lane == 1)
-                        for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
-                            for (int32_t k = 0; k < 4; k++)
-                                sums[i] += (uint32_t)(pixels[k] * weights[4 * i + k]);
-                    else
-                        for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
-                            for (int32_t k = 0; k < 2; k++)
-                                sums[i] += (uint32_t)(((const int16_t *)pixels)[k] *
-                                                      ((const int16_t *)weights)[2 * i + k]);
-                    pixels += 4;
-                    weights += (int64_t)op->padded * 4;
-                }
-            }
+            sums_of(row, first, pixel, sums);
             for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
                 numbers[i] = sums[i] > INT32_MAX ? -(int32_t)(~sums[i]) - 1 : (int32_t)sums[i];
             if (row->logits != NULL) {
@@ -464,7 +483,7 @@ static void convolve_portable(const taran_row *row)
                 if (row->lane == 1)
                     target[first + i] = (uint8_t)(numbers[i] + row->zero);
                 else
-                    ((int16_t *)target)[first + i] = (int16_t)numbers[i];
+                    ((int16_t *)(void *)target)[first + i] = (int16_t)numbers[i];
             }
         }
     }
@@ -500,4 +519,4 @@ static int64_t peak_portable(int64_t rounds)
     return rounds * TARAN_OUTPUTS;
 }
 
-const taran_kernels taran_portable = {"portable", convolve_portable, largest_portable, peak_portable};
+const taran_kernels taran_portable = {"portable", 1, convolve_portable, largest_portable, peak_portable};

@@ -119,6 +119,7 @@ typedef struct {
 /* What a kind of processor does in its own way. */
 typedef struct {
     const char *name;
+    int32_t across; /* 1: weights lie [groups][numbers of a group][channels], not [groups][channels][numbers] */
     void (*convolve)(const taran_row *row);
     void (*largest)(const uint8_t *upper, const uint8_t *lower, uint8_t *target, int32_t outputs, int32_t numbers,
                     int32_t lane);

@@ -161,5 +161,5 @@ static TARGET int64_t amx_tile_peak(int64_t rounds)
     return rounds * 4 * SIDE * SIDE * DEPTH;
 }
 
-const taran_kernels taran_amx = {"amx", amx_multiply, amx_largest, amx_tile_peak};
+const taran_kernels taran_amx = {"amx", 0, amx_multiply, amx_largest, amx_tile_peak};
 #endif

@@ -26,5 +26,5 @@ INLINE __m256i avx2_dot_bytes(__m256i sums, __m256i pixels, __m256i weights)
 
 #include "x86_256.inc"
 
-const taran_kernels taran_avx2 = {"avx2", avx2_convolve, avx2_largest, avx2_peak};
+const taran_kernels taran_avx2 = {"avx2", 0, avx2_convolve, avx2_largest, avx2_peak};
 #endif

@@ -9,5 +9,5 @@
 
 #include "x86_512.inc"
 
-const taran_kernels taran_avx512 = {"avx512vnni", avx512_convolve, avx512_largest, avx512_peak};
+const taran_kernels taran_avx512 = {"avx512vnni", 0, avx512_convolve, avx512_largest, avx512_peak};
 #endif

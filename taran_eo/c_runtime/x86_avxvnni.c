@@ -15,5 +15,5 @@
 
 #include "x86_256.inc"
 
-const taran_kernels taran_avxvnni = {"avxvnni", avxvnni_convolve, avxvnni_largest, avxvnni_peak};
+const taran_kernels taran_avxvnni = {"avxvnni", 0, avxvnni_convolve, avxvnni_largest, avxvnni_peak};
 #endif

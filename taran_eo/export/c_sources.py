@@ -62,9 +62,7 @@ def write_c(graph: Graph, folder: Path, *, rows: int, cols: int, limit: int, mem
         MissingExtraError: The native engine, which lays out memory, was not built.
     """
     program = to_program(graph, fold=False)
-    scratch = max((step.weights.packed.nbytes for step in program.steps if step.weights is not None), default=0)
-    kept, c = in_c(program)
-    c.scratch = scratch
+    _, c = in_c(program)
     window = CWindow(0, 0, rows >> graph.level, cols >> graph.level)
     layouts = {stripe: laid_out(c, rows, cols, window, stripe) for stripe in STRIPES}
     fitting = [stripe for stripe in STRIPES if memory is None or layouts[stripe][1] <= memory]
@@ -110,7 +108,6 @@ class _Tables:
     def text(self, rings: Sequence[CRing], stripe: int) -> str:
         """The whole of ``model.c``."""
         program = self._program
-        scratch = max((step.weights.packed.nbytes for step in program.steps if step.weights is not None), default=0)
         counts = f"{len(program.tensors)}, {len(program.steps)}, {self._segments}, {program.level}, {program.lead}"
         places = ", ".join(
             f"{{{r.offset}, {r.row_bytes}, {r.rows}, {r.height}, {r.top}, {r.left}, {r.width}, 0, 0}}" for r in rings
@@ -123,7 +120,7 @@ class _Tables:
                 "",
                 *self._lines,
                 "",
-                f"static const taran_program program = {{{counts}, {scratch}, tensors, ops, segments}};",
+                f"static const taran_program program = {{{counts}, {program.scratch_bytes}, tensors, ops, segments}};",
                 f"static taran_ring rings[] = {{{places}}};",
                 _RUN.format(stripe=stripe),
             ]
@@ -239,6 +236,11 @@ void taran_mask(const int32_t *logits, uint8_t *labels);
 
 
 _RUN = """
+#ifndef TARAN_KERNELS
+#define TARAN_KERNELS taran_portable
+#endif
+extern const taran_kernels TARAN_KERNELS;
+
 /* Words, as bytes may lie in them but not they in bytes. */
 static int16_t arena[(TARAN_ARENA_BYTES + 1) / 2];
 
@@ -248,7 +250,7 @@ void taran_run(const uint8_t *pixels, int32_t *logits)
                        {{0, 0, TARAN_LOGIT_ROWS, TARAN_LOGIT_COLS}}, logits}};
     /* Every time: what radiation turned in the margins is right again. */
     taran_prepare(&program, rings, (uint8_t *)arena);
-    taran_compute(&program, rings, (uint8_t *)arena, {stripe}, &taran_portable, 0, &tile);
+    taran_compute(&program, rings, (uint8_t *)arena, {stripe}, &TARAN_KERNELS, 0, &tile);
 }}
 
 void taran_mask(const int32_t *logits, uint8_t *labels)

@@ -109,10 +109,12 @@ class Graph:
     def spans(self, first: int, stop: int) -> dict[str, tuple[int, int]]:
         """The rows ``[low, high)`` of each tensor that the rows ``[first, stop)`` of the logits depend on.
 
-        So it is with columns. Rows beyond a tile are among them.
+        So it is with columns. Rows beyond a tile are among them, and tensors that no logit depends on are not.
         """
         needed = {self.output: (first, stop)}
         for op in reversed(self.ops):
+            if op.target not in needed:
+                continue
             low, high = needed[op.target]
             match op:
                 case Conv() | FloatConv():
@@ -174,6 +176,7 @@ class Graph:
             * length(down[op.target], rows >> self.tensors[op.target].level)
             * length(across[op.target], cols >> self.tensors[op.target].level)
             for op in self._convolutions
+            if op.target in down
         )
 
     @property

@@ -11,7 +11,7 @@
 #include "taran_host.h"
 
 typedef struct {
-    int64_t tensors, ops, segments, level, lead, rows, cols, bands, classes, stripe, row, col, wanted_rows,
+    int64_t tensors, ops, segments, level, lead, scratch, rows, cols, bands, classes, stripe, row, col, wanted_rows,
         wanted_cols;
 } header;
 
@@ -52,7 +52,7 @@ int main(int argc, char **argv)
     fclose(file);
 
     taran_program program = {(int32_t)head->tensors, (int32_t)head->ops, (int32_t)head->segments,
-                             (int32_t)head->level, (int32_t)head->lead, 0, tensors, ops, segments};
+                             (int32_t)head->level, (int32_t)head->lead, (int32_t)head->scratch, tensors, ops, segments};
     const taran_kernels *kernels;
     int32_t place = 0, here = 0;
     while ((kernels = taran_kernels_at(place++, &here)) != NULL && strcmp(taran_kernels_name(kernels), argv[2]) != 0)

@@ -31,7 +31,7 @@ def write(path: Path, graph: Graph, pixels: NDArray[np.uint8], stripe: int, want
     kept, program = in_c(written)
     tensors, ops, segments = kept[-3:]
     bands, rows, cols = pixels.shape
-    counts = (program.tensors, program.ops, program.segments, program.level, program.lead)
+    counts = (program.tensors, program.ops, program.segments, program.level, program.lead, program.scratch)
     window = (wanted.row, wanted.col, wanted.rows, wanted.cols)
     head = np.array([*counts, rows, cols, bands, graph.classes, stripe, *window], np.int64)
     parts = [head.tobytes(), bytes(tensors)]
