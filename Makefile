@@ -51,7 +51,14 @@ demo: .venv-demo/installed
 	@echo 'The scenes are in demo/scenes; masks, ships and downlink products are in demo/out.'
 	@echo 'Next: $(DEMO)/taran-eo run YOUR_IMAGES -o OUT'
 
-test: install
+# In an environment of its own: qonnx does not run with the onnx that has types of 6 bits.
+.venv-qonnx/installed: tests/export/qonnx-requirements.txt
+	@$(CHECK_PYTHON)
+	$(PYTHON) -m venv .venv-qonnx
+	.venv-qonnx/bin/python -m pip install $(PIP_OPTIONS) -r tests/export/qonnx-requirements.txt
+	@touch $@
+
+test: install .venv-qonnx/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 slow: install
@@ -78,4 +85,4 @@ bench: install .venv-bench/installed
 	$(BIN)/python benchmarks/fake_quantize.py
 
 clean:
-	rm -rf .venv .venv-demo .venv-bench demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-demo .venv-bench .venv-qonnx demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,13 +16,14 @@ Integer operators would say the same more plainly, but ONNX Runtime's ConvIntege
 QLinearConv, and the float32 convolution three times.
 """
 
-from typing import Any, assert_never
+from typing import assert_never
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
+from taran_eo.export.onnx_nodes import FLOAT32_EXACT, Program
 from taran_eo.formats import integer_image
 from taran_eo.graph import (
     FLOAT32,
@@ -33,16 +34,12 @@ from taran_eo.graph import (
     MaxPool,
     Tensor,
     Upsample,
-    grid_mantissa,
+    sources_of,
     worst_accumulator,
 )
 
 OPSET = 21
 IR_VERSION = 10
-FLOAT32_EXACT = 1 << 24
-"""Integers up to this magnitude, and sums of them, are exact in float32."""
-
-Real = type[np.float32] | type[np.float64]
 
 
 def to_onnx(graph: Graph) -> onnx.ModelProto:
@@ -56,7 +53,7 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
         ``int32[1, classes, rows, cols]``, and which is equal to the reference interpreter in every bit where the
         graph is `exact`.
     """
-    program = _Program()
+    program = Program()
     values = {graph.input: program.node("Cast", [graph.input], to=TensorProto.FLOAT)}
     for op in graph.ops:
         match op:
@@ -64,53 +61,14 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
                 values[op.target] = _convolution(program, graph, op, values[op.source])
             case FloatConv():
                 values[op.target] = _float_convolution(program, op, values[op.source], graph.tensors[op.target])
-            case MaxPool():
-                values[op.target] = program.node("MaxPool", [values[op.source]], kernel_shape=[2, 2], strides=[2, 2])
-            case Upsample():
-                scales = program.constant(np.array([1, 1, 2, 2], np.float32))
-                values[op.target] = program.node(
-                    "Resize",
-                    [values[op.source], "", scales],
-                    mode="nearest",
-                    coordinate_transformation_mode="asymmetric",
-                    nearest_mode="floor",
-                )
-            case Concat():
-                values[op.target] = program.node("Concat", [values[name] for name in op.sources], axis=1)
+            case MaxPool() | Upsample() | Concat():
+                values[op.target] = program.rearranged(op, [values[name] for name in sources_of(op)])
             case _:
                 assert_never(op)
-    program.nodes.append(helper.make_node("Cast", [values[graph.output]], [graph.output], to=TensorProto.INT32))
-    size = ["rows", "cols"]
-    pixels = helper.make_tensor_value_info(graph.input, TensorProto.UINT8, [1, graph.bands, *size])
-    logits = helper.make_tensor_value_info(graph.output, TensorProto.INT32, [1, graph.classes, *size])
-    body = helper.make_graph(program.nodes, graph.name, [pixels], [logits], program.constants)
-    model = helper.make_model(body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    onnx.checker.check_model(model)
-    return model
+    return program.model(graph, values[graph.output], TensorProto.INT32, opset=OPSET, ir_version=IR_VERSION)
 
 
-class _Program:
-    """Nodes and constants as they are written, with fresh names."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-        self._shared: dict[tuple[str, bytes], str] = {}
-
-    def node(self, kind: str, inputs: list[str], **attributes: Any) -> str:  # noqa: ANN401 - as in ONNX
-        name = f"{kind}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
-        return name
-
-    def constant(self, array: NDArray[np.generic]) -> str:
-        key = (f"{array.dtype}{array.shape}", array.tobytes())
-        if key not in self._shared:
-            self._shared[key] = f"constant_{len(self.constants)}"
-            self.constants.append(numpy_helper.from_array(array, self._shared[key]))
-        return self._shared[key]
-
-
-def _convolution(program: _Program, graph: Graph, op: Conv, source: str) -> str:
+def _convolution(program: Program, graph: Graph, op: Conv, source: str) -> str:
     before, target = graph.tensors[op.source], graph.tensors[op.target]
     reach = worst_accumulator(op, before)
     plain = op.requantize is None or bool((op.requantize.multipliers == 1).all())
@@ -122,11 +80,11 @@ def _convolution(program: _Program, graph: Graph, op: Conv, source: str) -> str:
         # The scale is a power of two: folded into weights and bias, the sums stay the same integers, shifted.
         weights = program.constant((op.weights * column).astype(np.float32))
         bias = program.constant((op.bias * scale).astype(np.float32))
-        steps = _conv_node(program, op, [source, weights, bias])
-        return steps if op.requantize is None else _round_to_grid(program, target, steps, np.float32)
+        steps = program.convolution(op, [source, weights, bias])
+        return steps if op.requantize is None else program.rounded(target, steps, np.float32)
     total: str | None = None
     for power, digits in _digits(op, integer_image(before.integer_format).magnitude):
-        partial = _conv_node(program, op, [source, program.constant(digits.astype(np.float32))])
+        partial = program.convolution(op, [source, program.constant(digits.astype(np.float32))])
         wide = program.node("Cast", [partial], to=TensorProto.DOUBLE)
         if power:
             wide = program.node("Mul", [wide, program.constant(np.array(2.0**power))])
@@ -136,26 +94,19 @@ def _convolution(program: _Program, graph: Graph, op: Conv, source: str) -> str:
     if op.requantize is None:
         return biased
     steps = program.node("Mul", [biased, program.constant(scale.reshape(1, -1, 1, 1))])
-    rounded = _round_to_grid(program, target, steps, np.float64)
+    rounded = program.rounded(target, steps, np.float64)
     return program.node("Cast", [rounded], to=TensorProto.FLOAT)
 
 
-def _float_convolution(program: _Program, op: FloatConv, source: str, target: Tensor) -> str:
-    reals = _conv_node(program, op, [source, program.constant(op.weights), program.constant(op.bias)])
+def _float_convolution(program: Program, op: FloatConv, source: str, target: Tensor) -> str:
+    reals = program.convolution(op, [source, program.constant(op.weights), program.constant(op.bias)])
     if op.relu:
         reals = program.node("Relu", [reals])
     if target.format == FLOAT32:
         return reals
     # In float64 a unit of the logits is never lost, and neither is the largest int32, at which they saturate.
     wide = program.node("Cast", [reals], to=TensorProto.DOUBLE)
-    return _round_to_grid(
-        program, target, program.node("Div", [wide, program.constant(np.array(target.step))]), np.float64
-    )
-
-
-def _conv_node(program: _Program, op: Conv | FloatConv, inputs: list[str]) -> str:
-    margin = op.kernel // 2
-    return program.node("Conv", inputs, kernel_shape=[op.kernel] * 2, pads=[margin] * 4)
+    return program.rounded(target, program.node("Div", [wide, program.constant(np.array(target.step))]), np.float64)
 
 
 def _digits(op: Conv, largest_input: int) -> list[tuple[int, NDArray[np.int64]]]:
@@ -173,25 +124,3 @@ def _digits(op: Conv, largest_input: int) -> list[tuple[int, NDArray[np.int64]]]
         if max(sums) * largest_input < FLOAT32_EXACT:
             return parts
     raise AssertionError("int32 accumulators always split into single bits")
-
-
-def _round_to_grid(program: _Program, target: Tensor, steps: str, real: Real) -> str:
-    """Round values in steps of the target to its grid, and saturate."""
-    image = integer_image(target.integer_format)
-    mantissa = grid_mantissa(target.integer_format)
-
-    def constant(value: float) -> str:
-        return program.constant(np.array(value, dtype=real))
-
-    clipped = program.node("Clip", [steps, constant(image.low), constant(image.high)])
-    binades = [] if mantissa is None else list(range(mantissa + 1, image.high.bit_length()))
-    if mantissa is None or not binades:
-        return program.node("Round", [clipped])
-    magnitude = program.node("Abs", [clipped]) if image.low < 0 else clipped
-    # At a binade's first value both neighbouring steps agree, so "less or equal" may take the finer one.
-    inverse = constant(2.0 ** -(len(binades)))
-    for place in reversed(range(len(binades))):
-        finer = program.node("LessOrEqual", [magnitude, constant(2.0 ** binades[place])])
-        inverse = program.node("Where", [finer, constant(2.0**-place), inverse])
-    whole = program.node("Round", [program.node("Mul", [clipped, inverse])])
-    return program.node("Div", [whole, inverse])
