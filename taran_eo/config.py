@@ -48,6 +48,21 @@ def load_toml(path: Path, model: type[M], overrides: Sequence[str] = ()) -> M:
     return parse(override(_read(path), overrides), model, source=str(path))
 
 
+def load_json(path: Path, model: type[M]) -> M:
+    """Read a JSON file as a `model`.
+
+    Raises:
+        ConfigError: Unreadable file, no JSON, or as for `parse`.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} is not readable as JSON: {error}", remedy="Check the path, or make the file again", path=path
+        ) from error
+    return parse(table, model, source=str(path))
+
+
 def _read(path: Path, descendants: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The table of a file, over that of the file that it extends."""
     if path.resolve() in descendants:

@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from taran_eo import graph as graphs
+from taran_eo.checksums import check_sums, write_sums
 from taran_eo.config import Settings, load_toml
-from taran_eo.errors import ModelError, OutputError, TaranError
+from taran_eo.errors import CorruptDataError, ModelError, OutputError, TaranError
 from taran_eo.graph import Graph
 from taran_eo.imagery import Contract
-from taran_eo.provenance import sha256_file, sha256_files
 
 FORMAT = 1
 """Version of the folder's layout; raised when an older program would misread a newer folder."""
@@ -44,7 +44,7 @@ DEFAULT_NAME = "thin_unet32_e2m3"
 DEFAULT_GATE = "ship_gate_e2m3"
 
 _MANIFEST, _FLIGHT, _GOLDEN, _CARD = "model.toml", "flight.safetensors", "golden.npz", "CARD.md"
-_WEIGHTS, _SUMS = "weights.safetensors", "SHA256SUMS"
+_WEIGHTS = "weights.safetensors"
 _REQUIRED = (_MANIFEST, _FLIGHT, _GOLDEN, _CARD)
 _COPY_AGAIN = "Copy the model folder again from where it came, or name another with --model"
 
@@ -260,9 +260,7 @@ def save(
             if weights is not None:
                 arrays = {key: np.ascontiguousarray(value) for key, value in weights.items()}
                 (fresh / _WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
-            sums = sha256_files(fresh, (path.name for path in fresh.iterdir()))
-            lines = [f"{digest}  {file}\n" for file, digest in sums.items()]
-            (fresh / _SUMS).write_text("".join(lines), encoding="utf-8")
+            write_sums(fresh)
             Model.open(fresh).golden()  # what cannot be read back is not put in place
             with ExitStack() as undo:
                 if folder.exists():
@@ -338,38 +336,10 @@ def _check_sums(folder: Path) -> None:
             remedy="Name a folder that holds model.toml with --model, or leave --model out for the default",
             path=folder,
         )
-    sums = _read_sums(folder / _SUMS)
-    for name in _REQUIRED:
-        if name not in sums:
-            raise ModelError(f"{folder / _SUMS} has no line for {name}", remedy=_COPY_AGAIN, path=folder / _SUMS)
-    for name, expected in sums.items():
-        path = folder / name
-        if not path.is_file():
-            if name == _WEIGHTS:
-                continue
-            raise ModelError(f"{path} is missing", remedy=_COPY_AGAIN, path=path)
-        if sha256_file(path) != expected:
-            raise ModelError(
-                f"{path} was altered: its SHA-256 is not the one in {_SUMS}", remedy=_COPY_AGAIN, path=path
-            )
-
-
-def _read_sums(path: Path) -> dict[str, str]:
-    """Digest by name; only plain names in the folder itself are let through."""
     try:
-        # Not splitlines, which would take a line feed with one flipped bit for a line break all the same.
-        lines = path.read_bytes().decode("ascii").removesuffix("\n").split("\n")
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}", remedy=_COPY_AGAIN, path=path) from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path} was altered: it holds more than ASCII", remedy=_COPY_AGAIN, path=path) from error
-    sums = {}
-    for line in lines:
-        digest, gap, name = line[:64], line[64:66], line[66:]
-        if gap != "  " or set(digest) - set("0123456789abcdef") or Path(name).name != name or name in sums:
-            raise ModelError(f"{path} has the garbled line {line!r}", remedy=_COPY_AGAIN, path=path)
-        sums[name] = digest
-    return sums
+        check_sums(folder, required=_REQUIRED, spared=(_WEIGHTS,))
+    except CorruptDataError as error:
+        raise ModelError(error.what, remedy=_COPY_AGAIN, **error.facts) from error
 
 
 def _toml(table: Mapping[str, Any], prefix: str = "") -> str:

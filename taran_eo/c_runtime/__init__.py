@@ -5,7 +5,14 @@
 graph for all of them; `taran_eo.engines.native` runs it here.
 """
 
+from pathlib import Path
+
 from taran_eo.c_runtime.program import Program, Reads, Rows, Step
 from taran_eo.c_runtime.writer import to_program
 
-__all__ = ["Program", "Reads", "Rows", "Step", "to_program"]
+__all__ = ["Program", "Reads", "Rows", "Step", "source_file", "to_program"]
+
+
+def source_file(name: str) -> Path:
+    """A file of the C sources; an editable install keeps what was built apart from them, and both are the package's."""
+    return next(Path(each) / name for each in __path__ if (Path(each) / name).exists())

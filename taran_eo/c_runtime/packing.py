@@ -1,6 +1,6 @@
 """Weights as kernels read them, one after the other; and those of an upsampling, folded into the kernel behind it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,29 @@ class Packing:
     def joined(self) -> NDArray[np.int8]:
         """All of them, ``int8[bytes]``."""
         return np.concatenate(self._runs)
+
+
+def unpacked(
+    numbers: NDArray[np.int64], lane: int, outputs: int, kernel: int, channels: Sequence[tuple[int, int]]
+) -> NDArray[np.int64]:
+    """The inverse of `Packing` for a convolution that reads all columns of a row at once, and a tensor's rows in turn.
+
+    Args:
+        numbers: Weights as they were packed.
+        lane: Bytes of a weight.
+        outputs: Output channels with their padding.
+        kernel: Rows and columns of the kernel.
+        channels: Of each tensor that is read, as they lie in memory, and without padding.
+
+    Returns:
+        ``int64[outputs, channels, kernel, kernel]``.
+    """
+    parts = []
+    for lying, used in channels:
+        part, numbers = np.split(numbers, [kernel * kernel * lying * outputs])
+        grouped = part.reshape(kernel, -1, outputs, GROUP_BYTES // lane).transpose(2, 0, 1, 3)
+        parts.append(grouped.reshape(outputs, kernel, kernel, lying)[..., :used].transpose(0, 3, 1, 2))
+    return np.concatenate(parts, axis=1)
 
 
 def is_worth_folding(kernel: NDArray[np.int64], lane: int) -> bool:

@@ -415,29 +415,37 @@ void taran_compute(const taran_program *program, taran_ring *rings, uint8_t *are
 
 /* ---- in plain integers ---- */
 
+/* A number or another by a comparison, without a branch: the time does not depend on which. */
+static uint64_t chosen(int yes, uint64_t number, uint64_t otherwise)
+{
+    const uint64_t mask = (uint64_t)0 - (uint64_t)yes;
+    return (number & mask) | (otherwise & ~mask);
+}
+
 /* To nearest even; places below 63. No negative number is shifted: what that does is the compiler's choice. */
 static uint64_t shift_to_even(uint64_t magnitude, int32_t places)
 {
     uint64_t whole = magnitude >> places, rest = magnitude - (whole << places), unit = (uint64_t)1 << places;
-    return whole + (2 * rest > unit || (2 * rest == unit && (whole & 1)));
+    return whole + (uint64_t)((2 * rest > unit) | ((2 * rest == unit) & (int)(whole & 1)));
 }
 
 void taran_requantize(const taran_op *op, int32_t first, int32_t count, int32_t *accumulators)
 {
     for (int32_t i = 0; i < count; i++) {
-        int64_t product = (int64_t)accumulators[i] * op->multipliers[first + i];
-        uint64_t magnitude = product < 0 ? (uint64_t)-product : (uint64_t)product;
-        int32_t shift = op->shifts[first + i], coarser = 0;
+        const int64_t product = (int64_t)accumulators[i] * op->multipliers[first + i];
+        const int negative = product < 0;
+        const uint64_t magnitude = chosen(negative, 0 - (uint64_t)product, (uint64_t)product);
+        const uint64_t bound = chosen(negative, (uint64_t)-(int64_t)op->low, (uint64_t)op->high);
+        const int32_t shift = op->shifts[first + i];
+        int32_t coarser = 0;
         uint64_t rounded;
         /* As often for every number, so that the time does not depend on it; beyond the last binade it saturates. */
         for (int32_t binade = 0; binade < op->binades; binade++)
             coarser += (magnitude >> shift >> binade >> (op->mantissa + 1)) != 0;
         rounded = shift_to_even(magnitude, shift + coarser) << coarser;
-        /* Saturate before the sign, so that nothing overflows. */
-        if (product < 0)
-            accumulators[i] = rounded > (uint64_t)-(int64_t)op->low ? op->low : -(int32_t)rounded;
-        else
-            accumulators[i] = rounded > (uint64_t)op->high ? op->high : (int32_t)rounded;
+        /* Saturated before the sign, so that nothing overflows. */
+        rounded = chosen(rounded > bound, bound, rounded);
+        accumulators[i] = (int32_t)rounded - 2 * (int32_t)chosen(negative, rounded, 0);
     }
 }
 
@@ -499,8 +507,9 @@ static void largest_portable(const uint8_t *upper, const uint8_t *lower, uint8_t
                 target[(int64_t)pixel * numbers + i] =
                     (uint8_t)most(most(upper[left], upper[right]), most(lower[left], lower[right]));
             } else {
-                const int16_t *above = (const int16_t *)upper, *below = (const int16_t *)lower;
-                ((int16_t *)target)[(int64_t)pixel * numbers + i] =
+                const int16_t *above = (const int16_t *)(const void *)upper;
+                const int16_t *below = (const int16_t *)(const void *)lower;
+                ((int16_t *)(void *)target)[(int64_t)pixel * numbers + i] =
                     (int16_t)most(most(above[left], above[right]), most(below[left], below[right]));
             }
         }

@@ -26,7 +26,8 @@ def print_table(rows: Mapping[str, object]) -> None:
     """Print names and values in two columns."""
     width = max(map(len, rows), default=0)
     for name, value in rows.items():
-        tell(f"{name:<{width}}  {value}")
+        for number, line in enumerate(value if isinstance(value, list) else [value]):
+            tell(f"{'' if number else name:<{width}}  {line}")
 
 
 def _printable(text: str) -> str:

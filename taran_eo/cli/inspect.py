@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from taran_eo.cli.console import print_json, print_table
+from taran_eo.cli.console import parse_size, print_json, print_table
 
 
 def command(
@@ -13,10 +13,16 @@ def command(
         Path | None,
         typer.Argument(exists=True, help="A model folder, a .product file or an image; the default model if left out."),
     ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Tell instead whether the model fits a target: the name of a folder of deploy/.")
+    ] = None,
+    tile: Annotated[str, typer.Option(metavar="ROWSxCOLS", help="Size of a tile on the target.")] = "256x256",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell what is in a model folder, in a downlink product, or in an image file."""
-    if path is not None and path.suffix == ".product":
+    """Tell what is in a model folder, in a downlink product, or in an image file; or whether a model fits a target."""
+    if target is not None:
+        content = _fit(path, target, parse_size(tile))
+    elif path is not None and path.suffix == ".product":
         content = _product(path)
     elif path is None or path.is_dir():
         content = _model(path)
@@ -26,6 +32,45 @@ def command(
         print_json(content)
     else:
         print_table({name: len(value) if name == "ships" else value for name, value in content.items()})
+    if target is not None and not content["fits"]:
+        raise typer.Exit(1)
+
+
+def _fit(path: Path | None, name: str, tile: tuple[int, int]) -> dict[str, Any]:
+    from taran_eo.export import fit, remedies
+    from taran_eo.model import Model
+    from taran_eo.target import open_target
+
+    model, target = Model.open(path), open_target(name)
+    found = fit(model.graph, target, *tile)
+    content: dict[str, Any] = {
+        "model": model.name,
+        "target": f"{target.name}: {target.what}",
+        "tile": f"{found.rows} x {found.cols}",
+        "weight_bytes": found.weight_bytes,
+        "constant_bytes": found.constant_bytes,
+        "activation_bytes_whole": found.whole_bytes,
+        "arena_bytes_by_rows": found.arena_bytes,
+        "rows_at_a_time": found.stripe,
+        "pixels_and_logits_bytes": found.exchange_bytes,
+        "macs": found.macs,
+        "instructions": found.instructions,
+        "instructions_are": _told(found.instructions, found.counted),
+        "constants_and_code_in": found.constants_in or "no figure of its memories",
+        "arena_in": found.arena_in or "no figure of its memories",
+        "fits": found.short_bytes == 0,
+    }
+    if found.short_bytes:
+        content["short_bytes"] = found.short_bytes
+        content["would_help"] = list(remedies(model.graph, target, found))
+    return content
+
+
+def _told(instructions: int | None, counted: bool) -> str:
+    if instructions is None:
+        return "not counted on this target"
+    how = "counted" if counted else "as many a multiplication as were counted on tiles of 64 x 64"
+    return f"{how}, under an emulator: counts, never cycles"
 
 
 def _model(path: Path | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""``taran-eo verify``: check the results of a run, or a model folder."""
+"""``taran-eo verify``: check the results of a run, a model folder, or an export."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,15 +12,26 @@ from taran_eo.cli.console import complain, print_json, tell
 def command(
     folder: Annotated[
         Path,
-        typer.Argument(exists=True, file_okay=False, help="An output folder of `taran-eo run`, or a model folder."),
+        typer.Argument(
+            exists=True, file_okay=False, help="An output folder of `taran-eo run`, a model folder, or an export."
+        ),
     ],
+    python: Annotated[
+        str, typer.Option(help="Interpreter that replays an export of ONNX or QONNX, where another has what it takes.")
+    ] = sys.executable,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Check that every file is as it was written, and that masks, ship lists and products agree.
 
-    For a model folder: check its sums, and replay its golden vectors on every engine.
+    For a model folder: check its sums, and replay its golden vectors on every engine. For an export: check its sums,
+    and replay its golden vectors by what lies in it.
     """
-    checked, findings = _model(folder) if (folder / "model.toml").exists() else _run(folder)
+    if (folder / "model.toml").exists():
+        checked, findings = _model(folder)
+    elif (folder / "manifest.json").exists():
+        checked, findings = _export(folder, python)
+    else:
+        checked, findings = _run(folder)
     if as_json:
         print_json({"folder": folder, "checked": checked, "findings": findings})
     else:
@@ -47,3 +59,10 @@ def _model(folder: Path) -> tuple[str, list[str]]:
         str(finding) for name in engines for finding in replay(model, open_engine(name, model.graph, threads=1))
     ]
     return f"sums, and golden vectors on {', '.join(engines)}", findings
+
+
+def _export(folder: Path, python: str) -> tuple[str, list[str]]:
+    from taran_eo.export import replay
+
+    replayed = replay(folder, python=python)
+    return f"sums, and golden vectors: {replayed.said[-1]}", [] if replayed.passed else list(replayed.said)

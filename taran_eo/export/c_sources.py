@@ -5,6 +5,7 @@ of each tensor lie is settled here, so that nothing on the target depends on wha
 """
 
 from collections.abc import Iterable, Sequence
+from ctypes import Array, Structure, sizeof
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile
@@ -12,18 +13,15 @@ from shutil import copyfile
 import numpy as np
 from numpy.typing import NDArray
 
-from taran_eo import c_runtime
-from taran_eo.c_runtime import Program, Step, to_program
-from taran_eo.c_runtime.library import CRing, CWindow, in_c, laid_out
+from taran_eo.c_runtime import Program, Step, source_file, to_program
+from taran_eo.c_runtime.library import COp, CRing, CSegment, CTensor, CWindow, in_c, laid_out
 from taran_eo.errors import ConfigError
-from taran_eo.formats import Format, Integer, from_image, integer_image, values
+from taran_eo.export.codes import CODE_BITS, pack_codes
+from taran_eo.formats import Format, from_image, integer_image, values
 from taran_eo.graph import Conv, Graph
 
 STRIPES = (32, 16, 8, 4, 2, 1)
 """Rows of logits that are made at a time: the most that fit the memory; more are faster."""
-
-CODE_BITS = 8
-"""Weights of wider formats are not packed."""
 
 _KINDS = {"load": "TARAN_LOAD", "convolve": "TARAN_CONV", "pool": "TARAN_POOL", "upsample": "TARAN_UPSAMPLE"}
 
@@ -79,15 +77,21 @@ def write_c(graph: Graph, folder: Path, *, rows: int, cols: int, limit: int, mem
     (folder / "model.c").write_text(text)
     (folder / "model.h").write_text(_header(graph, rows, cols, arena, limit))
     for name in ("taran.h", "taran.c"):
-        source = next(Path(each) / name for each in c_runtime.__path__ if (Path(each) / name).exists())
-        copyfile(source, folder / name)
+        copyfile(source_file(name), folder / name)
     return Sources(fitting[0], arena, tables.weight_bytes, tables.bytes)
+
+
+def constants_of(graph: Graph, program: Program) -> tuple[int, int]:
+    """Bytes of the packed weights of a program in C, and of all its constants; those of structures with wide pointers."""
+    tables = _Tables(graph, program)
+    return tables.weight_bytes, tables.bytes
 
 
 class _Tables:
     """The constants of a program, as text."""
 
     def __init__(self, graph: Graph, program: Program) -> None:
+        self._name = f"{graph.name}, graph {graph.digest}"
         self._program = program
         self._lines: list[str] = []
         self._formats: dict[Format, str] = {}
@@ -101,11 +105,12 @@ class _Tables:
         tensors = [
             f"{{{rows.channels}, {rows.level}, {rows.lane}, {rows.zero}, {rows.margin}}}" for rows in program.tensors
         ]
-        self._structures("taran_tensor", "tensors", tensors)
-        self._structures("taran_segment", "segments", segments)
-        self._structures("taran_op", "ops", ops)
+        self._segments = len(segments)
+        self._structures(CTensor, "taran_tensor", "tensors", tensors)
+        self._structures(CSegment, "taran_segment", "segments", segments)
+        self._structures(COp, "taran_op", "ops", ops)
 
-    def text(self, rings: Sequence[CRing], stripe: int) -> str:
+    def text(self, rings: Array[CRing], stripe: int) -> str:
         """The whole of ``model.c``."""
         program = self._program
         counts = f"{len(program.tensors)}, {len(program.steps)}, {self._segments}, {program.level}, {program.lead}"
@@ -114,6 +119,7 @@ class _Tables:
         )
         return "\n".join(
             [
+                f"/* {self._name}. Made by taran_eo; not to be changed by hand. */",
                 '#include "model.h"',
                 "",
                 '#include "taran.h"',
@@ -186,16 +192,9 @@ class _Tables:
         self._lines += [f"static const {kind} {name}[] = {{", *_wrapped(numbers.tolist()), "};"]
         return name
 
-    def _structures(self, kind: str, name: str, items: Sequence[str]) -> None:
-        if name == "segments":
-            self._segments = len(items)
+    def _structures(self, structure: type[Structure], kind: str, name: str, items: Sequence[str]) -> None:
+        self.bytes += sizeof(structure) * len(items)
         self._lines += [f"static const {kind} {name}[] = {{", *(f"    {item}," for item in items), "};"]
-
-
-def pack_codes(codes: NDArray[np.uint64], bits: int) -> NDArray[np.uint8]:
-    """Codes of so many bits one after the other, from the lowest bit of the first byte on."""
-    every = (codes[:, None] >> np.arange(bits, dtype=np.uint64)).astype(np.uint8) & 1
-    return np.packbits(every.ravel(), bitorder="little")
 
 
 def _wrapped(numbers: Iterable[int]) -> Iterable[str]:

@@ -9,7 +9,7 @@ from taran_eo.graph.graph import Graph, logit_at, worst_accumulator
 from taran_eo.graph.in_float import in_float
 from taran_eo.graph.ops import FLOAT32, Concat, Conv, FloatConv, MaxPool, Op, Requantize, Tensor, Upsample, sources_of
 from taran_eo.graph.plan import MemoryPlan, Slot, Traffic, plan, traffic
-from taran_eo.graph.reference import check_tile, run, tolerance
+from taran_eo.graph.reference import check_size, check_tile, run, tolerance
 from taran_eo.graph.requantize import grid_mantissa, requantize
 from taran_eo.graph.storage import load, save
 
@@ -27,6 +27,7 @@ __all__ = [
     "Tensor",
     "Traffic",
     "Upsample",
+    "check_size",
     "check_tile",
     "grid_mantissa",
     "in_float",

@@ -64,11 +64,24 @@ def check_tile(graph: Graph, pixels: NDArray[np.uint8]) -> None:
     Raises:
         GraphError: Wrong type, bands, or a size that is no multiple of the alignment.
     """
-    fits = pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[0] == graph.bands
-    if not fits or pixels.size == 0 or pixels.shape[1] % graph.alignment or pixels.shape[2] % graph.alignment:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[0] != graph.bands:
         raise GraphError(
             f"A tile {pixels.dtype}{list(pixels.shape)} does not fit the graph {graph.name!r}",
             remedy=f"Give uint8[{graph.bands}, rows, cols] with rows and cols multiples of {graph.alignment}",
+        )
+    check_size(graph, *pixels.shape[1:])
+
+
+def check_size(graph: Graph, rows: int, cols: int) -> None:
+    """Refuse a size of tile that a graph cannot run on.
+
+    Raises:
+        GraphError: Nothing, or no multiple of the alignment.
+    """
+    if min(rows, cols) < 1 or rows % graph.alignment or cols % graph.alignment:
+        raise GraphError(
+            f"A tile of {rows} x {cols} pixels does not fit the graph {graph.name!r}",
+            remedy=f"Rows and columns must be multiples of {graph.alignment}",
         )
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LAYERS = (
-    {"", "errors", "units", "config", "provenance"},  # "" is the package's own __init__
+    {"", "errors", "units", "config", "provenance", "checksums"},  # "" is the package's own __init__
     {"formats", "imagery"},
-    {"graph", "codec", "wire", "model", "metrics", "price", "c_runtime", "ships", "journal"},
+    {"graph", "codec", "wire", "model", "metrics", "price", "c_runtime", "ships", "journal", "target"},
     {"nn", "train", "export", "engines", "gate", "downlink", "hardware"},
     {"bench", "evaluation", "onboard", "ground", "report", "security", "studies"},
     {"cli"},
