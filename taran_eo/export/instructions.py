@@ -24,7 +24,8 @@ def instructions(folder: Path, plugin: Path) -> int:
     """Count the instructions of one ``taran_run``.
 
     A replay in which each vector is run twice is compared with one in which it is run once, so start-up, comparing and
-    printing do not count. What is in the count besides is the step of a loop.
+    printing do not count. What is in the count besides is the step of a loop; on leon3 some thousand more or less, too,
+    as its processor repeats the last instruction until QEMU has stopped it.
 
     Args:
         folder: What ``write_c`` and ``write_replay`` have written, for a target that has an emulator.
