@@ -1,7 +1,7 @@
 """A model in the forms that other programs run: ONNX, QONNX, a packed archive, and C.
 
-`export` writes a folder that is complete for who receives it, in one of the `FORMS`, and `replay` checks one. `to_onnx` is
-the exact ONNX that the engine ``onnxruntime`` runs too.
+`export` writes a folder that is complete for who receives it, in one of the `FORMS`, and `replay` checks one. `to_onnx`
+is the exact ONNX that the engine ``onnxruntime`` runs too.
 """
 
 from taran_eo.export.fit import Fit, fit, remedies

@@ -1,7 +1,7 @@
 """A graph as C99 sources that stand alone: the runtime, and the network as tables of constants.
 
-Weights stay packed in the codes of their format and are unpacked, an operation at a time, into the arena. Where the rows
-of each tensor lie is settled here, so that nothing on the target depends on what a tile shows but the numbers.
+Weights stay packed in the codes of their format and are unpacked, an operation at a time, into the arena. Where the
+rows of each tensor lie is settled here, so that nothing on the target depends on what a tile shows but the numbers.
 """
 
 from collections.abc import Iterable, Sequence
@@ -82,7 +82,7 @@ def write_c(graph: Graph, folder: Path, *, rows: int, cols: int, limit: int, mem
 
 
 def constants_of(graph: Graph, program: Program) -> tuple[int, int]:
-    """Bytes of the packed weights of a program in C, and of all its constants; those of structures with wide pointers."""
+    """Bytes of the packed weights of a program in C, and of all its constants where pointers take eight bytes."""
     tables = _Tables(graph, program)
     return tables.weight_bytes, tables.bytes
 

@@ -150,8 +150,8 @@ def remedies(graph: Graph, target: Target, found: Fit) -> Iterator[str]:
         rings, arena = _layout(graph, to_program(graph, fold=False), found.rows, found.cols, found.stripe)
         rows, size = max(((ring.rows, ring.rows * ring.row_bytes) for ring in rings), key=lambda each: each[1])
         yield (
-            f"Fewer levels than {levels}: the tensor that takes most, {size / arena:.0%} of the arena, holds {rows} rows "
-            "until the deepest level has seen them; each level less halves that"
+            f"Fewer levels than {levels}: the tensor that takes most, {size / arena:.0%} of the arena, holds {rows} "
+            "rows until the deepest level has seen them; each level less halves that"
         )
 
 

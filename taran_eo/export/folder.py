@@ -79,8 +79,8 @@ def export(
     Raises:
         OutputError: The folder holds something, or cannot be written.
         ConfigError: A memory that is too small; tells what would do.
-        GraphError: A size of tile that the graph does not take, or an operation or a format that the form cannot say; by
-            name.
+        GraphError: A size of tile that the graph does not take, or an operation or a format, by name, that the form
+            cannot say.
         MissingExtraError: A form that is not exact cannot be measured here.
         CorruptDataError: An exact form is not: a defect of taran_eo or of the tools here.
     """

@@ -40,7 +40,7 @@ class Input(Settings):
 
 
 class Output(Settings):
-    """What comes out: logits, of which ``scale`` is the real value of one unit, and from ``limit`` units on is a ship."""
+    """What comes out: logits; ``scale`` is the real value of a unit, and from ``limit`` units on is a ship."""
 
     classes: tuple[str, ...]
     dtype: str

@@ -40,8 +40,8 @@ def readme(manifest: Manifest, form: Form, target: Target, *, replayed: bool) ->
         memory = manifest.memory
         lines += [
             f"- **Memory**: {memory.weights:,} bytes of packed weights among {memory.constants:,} bytes of constants, "
-            f"and an arena of {memory.arena:,} bytes, in which {memory.stripe} rows of logits are made at a time. There "
-            "is no heap; the stack takes a few kB.",
+            f"and an arena of {memory.arena:,} bytes, in which {memory.stripe} rows of logits are made at a time. "
+            "There is no heap; the stack takes a few kB.",
             f"- **Target**: {target.name}: {target.what}",
         ]
         if target.emulator is not None:
@@ -73,14 +73,13 @@ def _use(form: Form) -> list[str]:
                 "taran_mask(logits, labels);",
                 "```",
                 "",
-                "Compile `model.c` and `taran.c`, and no other file, into your program; `model.h` has the sizes. Times do "
-                "not depend on what a tile shows: no loop and no branch of the network does, but the choice between two "
-                "numbers.",
+                "Compile `model.c` and `taran.c` into your program; `model.h` has the sizes. No loop depends on what a "
+                "tile shows; nor does the number of instructions, where the compiler has conditional ones.",
             ]
         case "archive":
             return [
-                "`taran_archive.h` tells how a program opens the file and runs it; `ARCHIVE.md` is its format. A file that "
-                "was damaged, or made up, is refused before anything is computed.",
+                "`taran_archive.h` tells how a program opens the file and runs it; `ARCHIVE.md` is its format. A file "
+                "that was damaged, or made up, is refused before anything is computed.",
             ]
         case _:
             return [f"`replay.py` is also an example of how it is run. It takes {form.needs}."]

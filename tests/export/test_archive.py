@@ -17,7 +17,8 @@ from taran_eo.export.archive import pack_graph, unpack_graph
 from taran_eo.export.codes import numbers_of, pack_codes, unpack_codes
 from taran_eo.formats import Integer, parse_format
 from taran_eo.graph import Conv, Graph, MaxPool, load, run
-from tests.export.made_up import made_up, sealed
+from tests.export.made_up import POOL, UPSAMPLE, archive, convolve, made_up, resize, sealed
+from tests.export.made_up import load as loading
 from tests.graph.networks import chain, in_float, one_layer, random_unet
 
 REPOSITORY = Path(__file__).parents[2]
@@ -240,7 +241,8 @@ def test_texts_that_no_graph_has_are_refused(text):
 def test_joins_that_would_double_for_ever_are_refused():
     tensors = [f'{{"name":"{name}","channels":0,"level":0,"format":"uint8","scale":"0x1p0"}}' for name in range(99)]
     joins = [f'{{"op":"concat","sources":["{name}","{name}"],"target":"{name + 1}"}}' for name in range(98)]
-    text = f'{{"version":1,"name":"a","input":"0","output":"98","tensors":[{",".join(tensors)}],"ops":[{",".join(joins)}]}}'
+    ends = '"version":1,"name":"a","input":"0","output":"98"'
+    text = f'{{{ends},"tensors":[{",".join(tensors)}],"ops":[{",".join(joins)}]}}'
     head = pack_graph(small())[:48] + bytes(4) + struct.pack("<I", len(text))
     with pytest.raises(CorruptDataError, match="has 0 channels"):
         unpack_graph(sealed(head + text.encode() + bytes(4)))
@@ -415,3 +417,65 @@ def test_made_up_archives_are_accepted_in_c_and_run(fuzz, tmp_path):
             unpack_graph(file.read_bytes())
     accepted, ran, *_ = fuzz("made", *files)
     assert accepted == ran == 4 * len(files)
+
+
+WIDE = convolve([0], reads=4, lane=2)
+SOUND = (loading(), convolve([0], reads=4, lane=1), convolve([1], reads=16))
+UNSOUND = {
+    "no step": (),
+    "a load alone": SOUND[:1],
+    "no load": SOUND[1:],
+    "two loads": (loading(), *SOUND),
+    "a load of no bands": (loading(bands=0), *SOUND[1:]),
+    "a load of too many bands": (loading(bands=4097), *SOUND[1:]),
+    "a load into accumulators": (loading(lane=4), *SOUND[1:]),
+    "no logits": SOUND[:2],
+    "logits of a pool": (*SOUND[:2], resize(POOL, 1)),
+    "logits that are not the last": (loading(), convolve([0], reads=4), convolve([0], reads=4)),
+    "a step of no kind": (*SOUND[:2], resize(4, 1), SOUND[2]),
+    "a tensor that nothing reads": (*SOUND[:2], convolve([0], reads=4)),
+    "a convolution of itself": (loading(), convolve([1], reads=16, lane=1), SOUND[2]),
+    "a pool of itself": (loading(), resize(POOL, 1), convolve([0, 1], reads=8)),
+    "an upsampling of the tile": (loading(), resize(UPSAMPLE, 0), convolve([1], reads=4)),
+    "a tile that is halved too often": (loading(), *(resize(POOL, i) for i in range(11)), convolve([11], reads=4)),
+    "a join of two sizes": (loading(), resize(POOL, 0), convolve([0, 1], reads=8)),
+    "a join of bytes and words": (loading(), WIDE, convolve([0, 1], reads=36)),
+    "no sources": (*SOUND[:2], convolve([], reads=0)),
+    "an even kernel": (*SOUND[:2], convolve([1], reads=16, kernel=2)),
+    "no kernel": (*SOUND[:2], convolve([1], reads=16, kernel=0)),
+    "a large kernel": (*SOUND[:2], convolve([1], reads=16, kernel=17)),
+    "more rows than a kernel may read": (*SOUND[:2], convolve([1] * 22, reads=22 * 16, kernel=3)),
+    "no channels": (*SOUND[:2], convolve([1], reads=16, shifts=())),
+    "another format": (*SOUND[:2], convolve([1], reads=16, place=1)),
+    "words for bytes": (*SOUND[:2], convolve([1], reads=16, place=255, code=lambda numbers: bytes(2 * numbers))),
+    "too few weights": (*SOUND[:2], convolve([1], reads=15)),
+    "too many weights": (*SOUND[:2], convolve([1], reads=17)),
+    "a multiplier of 0": (*SOUND[:2], convolve([1], reads=16, multipliers=(0,))),
+    "a multiplier below 0": (*SOUND[:2], convolve([1], reads=16, multipliers=(-1,))),
+    "a multiplier of 2**24": (*SOUND[:2], convolve([1], reads=16, multipliers=(2**24,))),
+    "a shift of 57": (*SOUND[:2], convolve([1], reads=16, shifts=(57,))),
+    "a mantissa of 16": (loading(), convolve([0], reads=4, lane=1, mantissa=16), SOUND[2]),
+    "a tensor of three bytes": (loading(), convolve([0], reads=4, lane=3), SOUND[2]),
+} | {
+    f"{low} to {high} in {lane}": (loading(), convolve([0], reads=4, lane=lane, low=low, high=high), SOUND[2])
+    for lane, low, high in (
+        (1, 1, 2),
+        (1, -2, -1),
+        (1, -129, 0),
+        (1, -1, 128),
+        (1, 0, 256),
+        (2, -(2**15) - 1, 0),
+        (2, 0, 2**15),
+    )
+}
+
+
+def test_tables_that_no_network_has_are_refused_in_c(fuzz, watched, tmp_path):
+    (tmp_path / "sound").write_bytes(archive(SOUND))
+    assert fuzz("made", tmp_path / "sound")[:2] == [4, 4]
+    nothing = np.zeros((1, 3, 8, 8), np.uint8), np.zeros(64)
+    for what, steps in UNSOUND.items():
+        code, said = replayed(watched, tmp_path, archive(steps), *nothing)
+        assert (code, "error 5" in said) == (2, True), what
+    for bits in (0, 9):
+        assert "error 5" in replayed(watched, tmp_path, archive(SOUND, bits, bytes(2 << bits)), *nothing)[1]
