@@ -1,4 +1,4 @@
-"""Archives that no network made: tables that a reader must accept, in an order that nobody would choose; or must not."""
+"""Archives that no network made: tables that a reader must accept, however odd their order, or must refuse."""
 
 import struct
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def convolve(
     multipliers=(1,),
     code=None,
 ):
-    """A convolution of so many shifts, whose sources have so many channels; codes of one bit, 0, unless they are given."""
+    """A convolution with as many channels as shifts, whose sources have `reads`; its codes are one bit, 0, or given."""
     channels = len(shifts)
     numbers = kernel * kernel * reads * -(-channels // 16) * 16
     return b"".join(
