@@ -354,13 +354,15 @@ typedef struct {
 static int32_t next_number(const taran_op *op, taran_codes *codes)
 {
     uint32_t code;
-    if (codes->bits < op->bits) {
+    while (codes->bits < op->bits) {
         codes->held |= (uint32_t)*codes->from++ << codes->bits;
         codes->bits += 8;
     }
     code = codes->held & ((1U << op->bits) - 1U);
     codes->held >>= op->bits;
     codes->bits -= op->bits;
+    if (op->values == NULL) /* two's complement */
+        return (int32_t)code - (int32_t)(code >> (op->bits - 1) << op->bits);
     return op->values[code];
 }
 

@@ -4,7 +4,8 @@
  * stripes of rows: every tensor is a ring of the few rows that are still needed, so the working set stays in cache
  * whatever the height of the tile. Numbers lie pixel by pixel, all channels of a pixel together.
  *
- *     taran_layout(&program, rows, cols, &wanted, stripe, rings)   how many bytes the arena needs
+ *     taran_layout(&program, rows, cols, &wanted, stripe, rings)   how many bytes the arena needs; the program reads
+ *                                                                  every tensor that it makes
  *     taran_prepare(&program, rings, arena)                        once for each size of tile, and window of it
  *     taran_compute(&program, rings, arena, ...)                   for each tile
  *
@@ -65,9 +66,9 @@ typedef struct {
     const int32_t *multipliers; /* [padded] */
     const int32_t *shifts;      /* [padded] */
     const uint8_t *codes;       /* one after the other, from the lowest bit of a byte on */
-    const int16_t *values;      /* that codes stand for */
-    int32_t bits;               /* of a code, at most 8 */
-    int32_t numbers;            /* so many codes */
+    const int16_t *values;      /* that codes stand for; NULL: themselves, in two's complement */
+    int32_t bits;               /* of a code, at most 16 */
+    int32_t numbers;            /* so many weights */
     int32_t binades;            /* that the grid of the target has above its finest step */
 } taran_op;
 

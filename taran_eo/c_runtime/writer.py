@@ -87,7 +87,7 @@ class _Writer:
         values: dict[str, tuple[_Part, ...]] = {
             graph.input: (self._add("load", None, graph.input, graph.bands, 0, GROUP_BYTES),)
         }
-        for op in _needed(graph):
+        for op in needed(graph):
             match op:
                 case Conv():
                     values[op.target] = self._convolve(op, values[op.source])
@@ -248,7 +248,7 @@ class _Writer:
         )
 
 
-def _needed(graph: Graph) -> tuple[Op, ...]:
+def needed(graph: Graph) -> tuple[Op, ...]:
     """The operations that the logits depend on; others would keep rows that nobody reads."""
     needed = {graph.output}
     for op in reversed(graph.ops):

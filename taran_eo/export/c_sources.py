@@ -13,11 +13,11 @@ from shutil import copyfile
 import numpy as np
 from numpy.typing import NDArray
 
-from taran_eo.c_runtime import Program, Step, source_file, to_program
+from taran_eo.c_runtime import Program, Step, needed, source_file, to_program
 from taran_eo.c_runtime.library import COp, CRing, CSegment, CTensor, CWindow, in_c, laid_out
 from taran_eo.errors import ConfigError
-from taran_eo.export.codes import CODE_BITS, pack_codes
-from taran_eo.formats import Format, from_image, integer_image, values
+from taran_eo.export.codes import CODE_BITS, numbers_of, pack_codes
+from taran_eo.formats import Format, from_image
 from taran_eo.graph import Conv, Graph
 
 STRIPES = (32, 16, 8, 4, 2, 1)
@@ -96,7 +96,7 @@ class _Tables:
         self._lines: list[str] = []
         self._formats: dict[Format, str] = {}
         self.bytes = self.weight_bytes = 0
-        formats = iter([op.weight_format for op in graph.ops if isinstance(op, Conv)])
+        formats = iter([op.weight_format for op in needed(graph) if isinstance(op, Conv)])
         segments: list[str] = []
         ops = [
             self._op(number, step, None if step.weights is None else next(formats), segments)
@@ -164,27 +164,24 @@ class _Tables:
             "shifts": self._array("int32_t", f"shifts_{number}", weights.shifts),
         }
         if fmt.bits <= CODE_BITS:
-            packed = pack_codes(from_image(numbers.astype(np.int64), fmt), fmt.bits)
-            self.weight_bytes += len(packed)
-            fields |= {
-                "codes": self._array("uint8_t", f"codes_{number}", packed),
-                "values": self._values(fmt),
-                "bits": fmt.bits,
-                "numbers": len(numbers),
-            }
+            codes, bits, meant = from_image(numbers.astype(np.int64), fmt), fmt.bits, self._values(fmt)
         else:
-            self.weight_bytes += weights.packed.nbytes
-            kind = "int8_t" if weights.lane == 1 else "int16_t"
-            name = self._array(kind, f"weights_{number}", numbers)
-            fields["weights"] = name if weights.lane == 1 else f"(const int8_t *){name}"
+            codes, bits, meant = numbers.astype(np.int16).view(np.uint16).astype(np.uint64), 16, "0"
+        packed = pack_codes(codes, bits)
+        self.weight_bytes += len(packed)
+        fields |= {
+            "codes": self._array("uint8_t", f"codes_{number}", packed),
+            "values": meant,
+            "bits": bits,
+            "numbers": len(numbers),
+        }
         return f"{start}, {', '.join(f'.{name} = {value}' for name, value in fields.items())}}}"
 
     def _values(self, fmt: Format) -> str:
         """The integer of every code of a format."""
         if fmt not in self._formats:
-            image = values(fmt) / 2.0 ** integer_image(fmt).step_exponent
             name = f"values_{fmt}".replace("-", "_")
-            self._formats[fmt] = self._array("int16_t", name, image.astype(np.int64))
+            self._formats[fmt] = self._array("int16_t", name, numbers_of(fmt))
         return self._formats[fmt]
 
     def _array(self, kind: str, name: str, numbers: NDArray[np.integer]) -> str:

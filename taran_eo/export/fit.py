@@ -151,7 +151,7 @@ def remedies(graph: Graph, target: Target, found: Fit) -> Iterator[str]:
         rows, size = max(((ring.rows, ring.rows * ring.row_bytes) for ring in rings), key=lambda each: each[1])
         yield (
             f"Fewer levels than {levels}: the tensor that takes most, {size / arena:.0%} of the arena, holds {rows} "
-            "rows until the deepest level has seen them; each level less halves that"
+            "rows until the deepest level has seen them; a level less about halves that"
         )
 
 

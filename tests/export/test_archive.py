@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from taran_eo.errors import CorruptDataError, GraphError
 from taran_eo.export.archive import pack_graph, unpack_graph
 from taran_eo.export.codes import numbers_of, pack_codes, unpack_codes
-from taran_eo.formats import Integer, parse_format
+from taran_eo.formats import parse_format
 from taran_eo.graph import Conv, Graph, MaxPool, load, run
 from tests.export.made_up import POOL, UPSAMPLE, archive, convolve, made_up, resize, sealed
 from tests.export.made_up import load as loading
-from tests.graph.networks import chain, in_float, one_layer, random_unet
+from tests.export.networks import ROUTES, networks
+from tests.graph.networks import chain, in_float, random_unet
 
 REPOSITORY = Path(__file__).parents[2]
 RUNTIME = REPOSITORY / "taran_eo" / "c_runtime"
@@ -33,33 +34,6 @@ BYTES = {
 }
 """Each with its alignment and its text; the weights of the first three take 147 kB."""
 
-ROUTES = [
-    ("e2m1", "ue2m2", True),
-    ("int4", "uint8", True),
-    ("e2m2", "ue2m3", True),
-    ("e2m3", "ue2m4", True),
-    ("e2m3", "e2m3", False),
-    ("e3m2", "ue3m3", True),
-    ("int6", "uint6", True),
-    ("int8n", "uint8", False),
-    ("int8", "int8", True),
-    ("e3m4", "ue3m3", True),
-    ("e3m5", "ue2m4", True),
-    ("int11", "int8", True),
-]
-"""Codes of 4, 5, 6 and 8 bits, and weights that are no codes; bytes and words, signed and not."""
-
-CHAINS = [
-    ("conv1",),
-    ("conv5", "conv7"),
-    ("conv3", "pool", "pool", "up", "up", "conv3"),
-    ("conv3", "pool", "up", "pool", "conv3"),
-    ("conv3", "conv3", "join t0", "pool", "conv3", "up"),
-    ("conv3", "pool", "conv3", "join t1", "up", "conv3", "join t0", "conv3"),
-    ("conv3", "pool", "conv3"),
-    ("pool", "conv3", "pool", "conv3"),
-]
-
 
 def model(name):
     return load(REPOSITORY / "models" / name / "flight.safetensors")
@@ -67,27 +41,6 @@ def model(name):
 
 def small(seed=1):
     return random_unet(np.random.default_rng(seed), width=3, depth=1)
-
-
-def narrow_in_a_wide_format():
-    """Weights of a wide format that all lie in bytes."""
-    graph = chain("conv3", "pool", "conv3")
-    ops = tuple(
-        replace(op, weights=op.weights.astype(np.int16), weight_format=Integer(12)) if isinstance(op, Conv) else op
-        for op in graph.ops
-    )
-    return Graph(graph.name, graph.tensors, ops, graph.input, graph.output)
-
-
-def networks(rng):
-    """Some of every kind."""
-    for weights, activations, powers in ROUTES:
-        yield random_unet(rng, weights=weights, activations=activations, width=5, depth=2, powers_of_two=powers)
-    yield random_unet(rng, width=17, depth=1)
-    for number, ops in enumerate(CHAINS):
-        yield chain(*ops, fmt=("ue2m4", "e2m3", "e3m2")[number % 3])
-    yield one_layer("ue3m3", 3, 3)
-    yield narrow_in_a_wide_format()
 
 
 # ---- the law, and what it takes ----
@@ -272,7 +225,7 @@ def build(target, compiler, main, *flags):
     return target
 
 
-SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DTARAN_ARCHIVE_WORDS=65536")
+SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 REPLAY = RUNTIME / "export" / "archive_replay.c"
 
 
@@ -293,7 +246,7 @@ def big_endian(tmp_path_factory):
     if missing:
         message = f"{' and '.join(missing)} missing: Debian's gcc-sparc64-linux-gnu, libc6-dev-sparc64-cross, qemu-user"
         pytest.fail(message) if "CI" in os.environ else pytest.skip(message)
-    flags = ("-O2", "-static", "-DTARAN_ARCHIVE_WORDS=65536")
+    flags = ("-O2", "-static")
     return [emulator, build(tmp_path_factory.mktemp("big_endian") / "replay", compiler, REPLAY, *flags)]
 
 

@@ -10,7 +10,7 @@ typedef struct {
     taran_archive *archive;
     const uint8_t *bytes;
     size_t left;
-    int32_t tensors, segments, numbers, words;
+    int32_t tensors, segments, numbers, meanings;
     int64_t reach; /* pixels, no fewer than between a logit and what it depends on */
     int32_t formats, bits[TARAN_ARCHIVE_FORMATS];
     const int16_t *values[TARAN_ARCHIVE_FORMATS];
@@ -84,12 +84,10 @@ static int32_t take_format(reading *from)
     values = take(from, 2 * (size_t)count);
     if (values == NULL)
         return TARAN_ARCHIVE_TABLE;
-    if (count > TARAN_ARCHIVE_WORDS - from->words)
-        return TARAN_ARCHIVE_ROOM;
     from->bits[from->formats] = *bits;
-    from->values[from->formats++] = &from->archive->words[from->words];
+    from->values[from->formats++] = &from->archive->values[from->meanings];
     for (int32_t i = 0; i < count; i++)
-        from->archive->words[from->words++] = word_at(values + 2 * i);
+        from->archive->values[from->meanings++] = word_at(values + 2 * i);
     return TARAN_ARCHIVE_GOOD;
 }
 
@@ -184,23 +182,16 @@ static int32_t take_channels(reading *from, taran_op *op)
 
 static int32_t take_weights(reading *from, int32_t format, taran_op *op)
 {
-    const uint8_t *bytes;
-    int16_t *words = &from->archive->words[from->words];
     if (format < from->formats) {
         op->bits = from->bits[format];
         op->values = from->values[format];
-        op->codes = take(from, (size_t)(((int64_t)op->numbers * op->bits + 7) / 8));
-        return op->codes == NULL ? TARAN_ARCHIVE_TABLE : TARAN_ARCHIVE_GOOD;
-    }
-    if (format != NO_CODES || op->lane != 2 || (bytes = take(from, 2 * (size_t)op->numbers)) == NULL)
+    } else if (format == NO_CODES && op->lane == 2) {
+        op->bits = 16;
+    } else {
         return TARAN_ARCHIVE_TABLE;
-    if (op->numbers > TARAN_ARCHIVE_WORDS - from->words)
-        return TARAN_ARCHIVE_ROOM;
-    from->words += op->numbers;
-    for (int32_t i = 0; i < op->numbers; i++)
-        words[i] = word_at(bytes + 2 * (size_t)i);
-    op->weights = (const int8_t *)words;
-    return TARAN_ARCHIVE_GOOD;
+    }
+    op->codes = take(from, (size_t)(((int64_t)op->numbers * op->bits + 7) / 8));
+    return op->codes == NULL ? TARAN_ARCHIVE_TABLE : TARAN_ARCHIVE_GOOD;
 }
 
 /* The range and the grid of the numbers that a convolution makes, and the tensor that they lie in. */

@@ -24,9 +24,6 @@
 #ifndef TARAN_ARCHIVE_NUMBERS
 #define TARAN_ARCHIVE_NUMBERS 16384 /* three for each channel of a convolution */
 #endif
-#ifndef TARAN_ARCHIVE_WORDS
-#define TARAN_ARCHIVE_WORDS 4096 /* the values of each format, and the weights that are wider than 8 bits */
-#endif
 
 enum {
     TARAN_ARCHIVE_GOOD = 0,
@@ -41,6 +38,7 @@ enum {
 enum {
     TARAN_ARCHIVE_DIGEST = 32, /* bytes */
     TARAN_ARCHIVE_FORMATS = 16,
+    TARAN_ARCHIVE_VALUES = 16 * 256, /* of all formats */
     TARAN_ARCHIVE_CHANNELS = 4096,
     TARAN_ARCHIVE_KERNEL = 15,
     TARAN_ARCHIVE_LEVELS = 10,
@@ -56,7 +54,7 @@ typedef struct {
     taran_op op[TARAN_ARCHIVE_STEPS];
     taran_segment segment[TARAN_ARCHIVE_SEGMENTS];
     int32_t numbers[TARAN_ARCHIVE_NUMBERS];
-    int16_t words[TARAN_ARCHIVE_WORDS];
+    int16_t values[TARAN_ARCHIVE_VALUES];
 } taran_archive;
 
 /* Check and take an archive; returns TARAN_ARCHIVE_GOOD, or why it cannot be flown. */

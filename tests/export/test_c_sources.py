@@ -1,0 +1,57 @@
+"""C that stands alone gives the integers of the reference, whatever the network, the tile and the memory."""
+
+import subprocess
+
+import numpy as np
+import pytest
+
+from taran_eo.errors import ConfigError
+from taran_eo.export.c_replay import write_replay
+from taran_eo.export.c_sources import write_c
+from taran_eo.graph import run
+from taran_eo.target import open_target
+from tests.export.networks import ROUTES, networks
+from tests.graph.networks import random_unet
+
+COUNT = len(list(networks(np.random.default_rng(0))))
+
+
+@pytest.mark.parametrize("number", range(COUNT))
+def test_every_kind_of_network(number, tmp_path):
+    """With the fewest rows at a time and with many; sanitizers watch, and warnings are errors."""
+    rng = np.random.default_rng(number)
+    graph = list(networks(rng))[number]
+    pixels = rng.integers(0, 256, (2, graph.bands, 3 * graph.alignment, 2 * graph.alignment), dtype=np.uint8)
+    _, _, rows, cols = pixels.shape
+    logits = np.stack([run(graph, each) for each in pixels])
+    least = least_memory(graph, rows, cols, tmp_path)
+    for memory in (least, None):
+        folder = tmp_path / str(memory)
+        folder.mkdir()
+        written = write_c(graph, folder, rows=rows, cols=cols, limit=0, memory=memory)
+        assert memory is None or written.arena_bytes == least
+        write_replay(folder, pixels, logits, open_target("host"))
+        watched = "-fsanitize=address,undefined -fno-sanitize-recover=all"
+        done = subprocess.run(
+            ["make", "-C", folder, "--silent", "replay", f"MACHINE={watched}"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def least_memory(graph, rows, cols, folder):
+    with pytest.raises(ConfigError) as error:
+        write_c(graph, folder, rows=rows, cols=cols, limit=0, memory=1)
+    return error.value.needed
+
+
+@pytest.mark.parametrize(("weights", "activations", "powers"), ROUTES[:3])
+def test_weights_stay_in_their_codes(weights, activations, powers, tmp_path):
+    """Four bits take half of eight, but for the padding of channels and the last byte of each convolution."""
+    taken = []
+    for fmt in (weights, "int8"):
+        graph = random_unet(
+            np.random.default_rng(1), weights=fmt, activations=activations, width=16, powers_of_two=powers
+        )
+        taken.append(write_c(graph, tmp_path, rows=16, cols=16, limit=0).weight_bytes)
+    bits = {"e2m1": 4, "int4": 4, "e2m2": 5}[weights]
+    assert taken[0] == pytest.approx(taken[1] * bits / 8, abs=12)
