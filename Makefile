@@ -82,6 +82,7 @@ bench: install .venv-bench/installed
 	$(BENCH)/python benchmarks/engines.py
 	$(BENCH)/python benchmarks/gate.py
 	$(BENCH)/python benchmarks/run.py
+	$(BIN)/python benchmarks/plain_c.py
 	$(BIN)/python benchmarks/fake_quantize.py
 
 clean:

@@ -26,12 +26,17 @@ def _bytes(text: str) -> int:
 
 
 def command(
-    model: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Model folder.")],
     form: Annotated[
         Literal["onnx-integer", "onnx-qdq", "onnx-qdq-s8", "onnx-float", "onnx-fp6", "qonnx", "archive", "c99"],
         typer.Option("--to", help="The form; the README tells what each is for."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", parser=folder, help="Folder to write; not there yet, or empty.")],
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            exists=True, file_okay=False, help="Model folder; the one that comes with taran_eo if left out."
+        ),
+    ] = None,
     target: Annotated[str, typer.Option(help="Where C runs: the name of a folder of deploy/.")] = "host",
     tile: Annotated[
         str | None,

@@ -183,6 +183,20 @@ def test_cmake_does_the_same(name, gate, tmp_path):
     assert (build / "libtaran_model.a").exists()
 
 
+def test_the_time_of_a_tile_does_not_depend_on_what_it_shows(gate, tmp_path):
+    """Where the compiler has conditional instructions, as many are done for every tile."""
+    target, (model, pixels, _) = ready("cortex-m7"), gate
+    needs("cc", packages=("gcc",))
+    plugin, counts = build_plugin(tmp_path), set()
+    noise = np.random.default_rng(1).integers(0, 256, pixels[:1].shape, dtype=np.uint8)
+    for number, tile in enumerate((pixels[:1], noise, np.zeros_like(noise), np.full_like(noise, 255))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        export(model, target, folder, tile, run(Model.open(model).graph, tile[0])[None])
+        counts.add(instructions(folder, plugin))
+    assert len(counts) == 1
+
+
 @pytest.mark.parametrize("name", ("leon3", "riscv64"))
 def test_instructions_of_a_run_are_counted(name, gate, tmp_path):
     target, (model, pixels, logits) = ready(name), gate

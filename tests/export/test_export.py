@@ -10,9 +10,11 @@ import pytest
 import rasterio
 
 from taran_eo.checksums import write_sums
+from taran_eo.engines import open_engine
 from taran_eo.errors import CorruptDataError, GraphError
 from taran_eo.export import FORMS, export, fit, form_named, open_export, remedies
 from taran_eo.export.c_sources import write_c
+from taran_eo.export.forms import Order
 from taran_eo.graph import logit_at
 from taran_eo.imagery import read_labels
 from taran_eo.model import Model, shipped
@@ -188,13 +190,24 @@ def test_a_missing_tool_is_named(tmp_path, monkeypatch, taran_eo):
     assert said.code == 2 and "qonnx" in said.err and not (tmp_path / "q").exists()
 
 
+@pytest.fixture(scope="module")
+def ships(shared_data):
+    """Three real tiles with ships: their files, pixels, and logits of the native engine."""
+    airbus = shared_data / "airbus"
+    images = [image for image in read_labels(airbus / "val", airbus / "masks.csv") if image.ships][:3]
+    tiles = np.stack([image.pixels().transpose(2, 0, 1) for image in images])
+    engine = open_engine("native", Model.open().graph, threads=1)
+    return [image.path for image in images], tiles, np.stack([engine.run(tile) for tile in tiles])
+
+
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
-def test_the_mask_of_c_is_that_of_run(shared_data, tmp_path, taran_eo):
-    """Without Python, three real tiles: compiled with nothing but -O2, the bytes of the mask are those of `run`."""
-    model, folder = Model.open(), tmp_path
+def test_the_mask_of_c_is_that_of_run(ships, tmp_path, taran_eo):
+    """Without Python, compiled with nothing but -O2: the logits of the engine, and the bytes of the mask of `run`."""
+    paths, tiles, expected = ships
+    model = Model.open()
     limit = logit_at(model.threshold, model.graph.logit_scale)
-    write_c(model.graph, folder, rows=768, cols=768, limit=limit, memory=8 * 2**20)
-    (folder / "main.c").write_text(
+    write_c(model.graph, tmp_path, rows=768, cols=768, limit=limit, memory=8 * 2**20)
+    (tmp_path / "main.c").write_text(
         """
         #include <stdio.h>
         #include "model.h"
@@ -205,30 +218,48 @@ def test_the_mask_of_c_is_that_of_run(shared_data, tmp_path, taran_eo):
             while (fread(pixels, 1, sizeof pixels, stdin) == sizeof pixels) {
                 taran_run(pixels, logits);
                 taran_mask(logits, labels);
+                fwrite(logits, 1, sizeof logits, stdout);
                 fwrite(labels, 1, sizeof labels, stdout);
             }
             return 0;
         }
         """
     )
-    built = subprocess.run(
-        ["gcc", "-std=c99", "-O2", "main.c", "model.c", "taran.c", "-o", "main"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
+    command = ["gcc", "-std=c99", "-O2", "main.c", "model.c", "taran.c", "-o", "main"]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
-    airbus = shared_data / "airbus"
-    images = [image for image in read_labels(airbus / "val", airbus / "masks.csv") if image.ships][:3]
-    tiles = np.stack([image.pixels().transpose(2, 0, 1) for image in images])
-    done = subprocess.run([folder / "main"], input=tiles.tobytes(), capture_output=True, check=True)
-    masks = np.frombuffer(done.stdout, np.uint8).reshape(3, 768, 768)
-    assert taran_eo("run", *(image.path for image in images), "-o", tmp_path / "run", "--gate", "none").code == 0
-    assert masks.any()
-    for image, mask in zip(images, masks, strict=True):
-        (written,) = (tmp_path / "run").rglob(f"{image.path.stem}*mask*")
+    done = subprocess.run([tmp_path / "main"], input=tiles.tobytes(), capture_output=True, check=True)
+    found = np.frombuffer(done.stdout, np.dtype([("logits", np.int32, (768, 768)), ("mask", np.uint8, (768, 768))]))
+    assert np.array_equal(found["logits"], expected[:, 0])
+    assert taran_eo("run", *paths, "-o", tmp_path / "run", "--gate", "none").code == 0
+    assert found["mask"].any()
+    for path, mask in zip(paths, found["mask"], strict=True):
+        (written,) = (tmp_path / "run").rglob(f"{path.stem}*mask*")
         with rasterio.open(written) as file:
             assert np.array_equal(file.read(1), mask)
+
+
+def test_the_archive_on_real_tiles(ships, tmp_path):
+    _, tiles, expected = ships
+    order = Order(Model.open().graph, 0, tiles, expected, None, HOST)
+    form_named("archive").write(order, tmp_path)
+    (tmp_path / "golden").mkdir()
+    (tmp_path / "golden" / "pixels.u8").write_bytes(tiles.tobytes())
+    (tmp_path / "golden" / "logits.i32").write_bytes(expected.astype("<i4").tobytes())
+    done = subprocess.run(["make", "--silent", "replay"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_tells_what_is_measured(repository, tmp_path):
+    """The table of forms: largest difference of a logit, and pixels of the mask."""
+    text = (repository / "README.md").read_text()
+    for form in FORMS:
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{form.name}` "))
+        if form.name in HERE and not form.exact:
+            manifest, _ = export(Model.open(), form, tmp_path / form.name, target=HOST)
+            assert manifest.difference is not None
+            told = f"{manifest.difference.largest:.3g}, {manifest.difference.mask_pixels}"
+            assert row.endswith(f"| {told} |"), (row, told)
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -35,7 +35,8 @@ def test_only_one_package_with_its_model(wheel: Path) -> None:
         for name in (DEFAULT_NAME, DEFAULT_GATE)
         for file in ("flight.safetensors", "SHA256SUMS")
     ]
-    for needed in ("py.typed", *models):
+    exports = ("deploy/leon3/start.S", "deploy/instructions.json", "c_runtime/taran.c", "c_runtime/export/Makefile.in")
+    for needed in ("py.typed", "export/ARCHIVE.md", "export/replay/onnx.py", *models, *exports):
         assert f"taran_eo/{needed}" in names
     assert not [name for name in names if name.endswith((".pyc", ".csv", ".jpg", ".tif"))]
 
