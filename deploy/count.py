@@ -12,7 +12,7 @@ import numpy as np
 from taran_eo.c_runtime import to_program
 from taran_eo.export.c_replay import write_replay
 from taran_eo.export.c_sources import write_c
-from taran_eo.export.fit import Count, Counts
+from taran_eo.export.fit import Count, Counts, fit
 from taran_eo.export.instructions import build_plugin, instructions
 from taran_eo.graph import run
 from taran_eo.model import Model, shipped
@@ -33,7 +33,8 @@ def count(model: Model, target: Target, emulator: str, scratch: Path) -> Count:
     folder.mkdir(parents=True)
     steps = to_program(graph, fold=False).steps
     pixels = np.ascontiguousarray(model.golden()[0][:1, :, :SIDE, :SIDE])
-    write_c(graph, folder, rows=SIDE, cols=SIDE, limit=0)
+    memory = fit(graph, target, SIDE, SIDE).arena_bytes
+    written = write_c(graph, folder, rows=SIDE, cols=SIDE, limit=0, memory=memory)
     write_replay(folder, pixels, run(graph, pixels[0])[None], target)
     return Count(
         target=target.name,
@@ -42,6 +43,7 @@ def count(model: Model, target: Target, emulator: str, scratch: Path) -> Count:
         lane=2 if any(step.weights.lane == 2 for step in steps if step.weights is not None) else 1,
         kernels=target.build.kernels,
         macs=graph.macs(SIDE, SIDE),
+        stripe=written.stripe,
         instructions=instructions(folder, build_plugin(scratch)),
         compiler=named(target.build.compiler),
         qemu=named(emulator),

@@ -17,13 +17,16 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def check_sums(folder: Path, *, required: Collection[str], spared: Collection[str] = ()) -> None:
-    """Check every byte of a folder against its sums.
+def check_sums(folder: Path, *, required: Collection[str], spared: Collection[str] = ()) -> tuple[str, ...]:
+    """Check every file of a folder that has a sum against it.
 
     Args:
         folder: The folder.
         required: Files that must have a sum.
         spared: Files that may be missing although they have one.
+
+    Returns:
+        The files that were checked; others of the folder were not looked at.
 
     Raises:
         CorruptDataError: A file is missing, was altered, or has no sum; its attribute ``path`` tells which.
@@ -40,6 +43,7 @@ def check_sums(folder: Path, *, required: Collection[str], spared: Collection[st
             raise _corrupt(path, "is missing")
         if sha256_file(path) != expected:
             raise _corrupt(path, f"was altered: its SHA-256 is not the one in {SUMS}")
+    return tuple(sums)
 
 
 def _read(path: Path) -> dict[str, str]:

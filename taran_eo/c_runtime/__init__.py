@@ -7,10 +7,10 @@ graph for all of them; `taran_eo.engines.native` runs it here.
 
 from pathlib import Path
 
-from taran_eo.c_runtime.program import Program, Reads, Rows, Step
-from taran_eo.c_runtime.writer import needed, to_program
+from taran_eo.c_runtime.program import Program, Reads, Rows, Step, Weights
+from taran_eo.c_runtime.writer import to_program
 
-__all__ = ["Program", "Reads", "Rows", "Step", "needed", "source_file", "to_program"]
+__all__ = ["Program", "Reads", "Rows", "Step", "Weights", "source_file", "to_program"]
 
 
 def source_file(name: str) -> Path:

@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from taran_eo.formats import Format
+
 OUTPUTS = 16
 """Channels that kernels make at a time; ``TARAN_OUTPUTS`` in the header."""
 
@@ -71,6 +73,7 @@ class Weights:
         low: Smallest integer of the target.
         high: Largest integer of the target.
         packed: Weights ``int8[bytes]``, by reads, groups, channels.
+        format: What each of them is a value of, before any were added up.
         bias: ``int32[channels]``, for numbers as they lie in memory.
         multipliers: ``int32[channels]``.
         shifts: ``int32[channels]``.
@@ -86,6 +89,7 @@ class Weights:
     low: int
     high: int
     packed: NDArray[np.int8]
+    format: Format
     bias: NDArray[np.int32]
     multipliers: NDArray[np.int32]
     shifts: NDArray[np.int32]

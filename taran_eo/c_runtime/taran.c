@@ -229,7 +229,7 @@ static void load(const taran_work *work, int32_t row)
     const int32_t bands = work->tile->bands, width = work->width, channels = tensor->channels;
     const uint8_t *pixels = work->tile->pixels + row * work->tile->row + work->left * col;
     uint8_t *bytes = row_at(work->program, work->rings, work->arena, work->op->target, row);
-    int16_t *words = (int16_t *)bytes;
+    int16_t *words = (int16_t *)(void *)bytes;
     if (tensor->lane == 1 && bands == 3)
         for (int32_t i = 0; i < width; i++, pixels += col, bytes += channels) {
             bytes[0] = pixels[0];
@@ -451,24 +451,61 @@ void taran_requantize(const taran_op *op, int32_t first, int32_t count, int32_t 
     }
 }
 
-/* The sums of TARAN_OUTPUTS channels of one pixel. Unsigned, as a sum may pass int32 on its way and come back. */
+/* Whether the compiler makes vectors of a loop over channels. */
+#ifndef TARAN_VECTORS
+#if defined(__SSE2__) || defined(__ARM_NEON)
+#define TARAN_VECTORS 1
+#else
+#define TARAN_VECTORS 0
+#endif
+#endif
+
+/* Sums are unsigned, as one may pass int32 on its way and come back. */
+#if TARAN_VECTORS
+enum { TARAN_AT_ONCE = TARAN_OUTPUTS };
+
+#define MULTIPLY(pixels, weights)                                   \
+    for (int32_t k = 0; k < count; k++, (weights) += padded)        \
+        for (int32_t i = 0; i < TARAN_AT_ONCE; i++)                 \
+            sums[i] += (uint32_t)((int16_t)(pixels)[k] * (int16_t)(weights)[i])
+#else
+enum { TARAN_AT_ONCE = 4 };
+
+/* In registers, in which compilers do not keep an array. */
+#define MULTIPLY(pixels, weights)                                       \
+    do {                                                                \
+        uint32_t a = sums[0], b = sums[1], c = sums[2], d = sums[3];    \
+        for (int32_t k = 0; k < count; k++, (weights) += padded) {      \
+            const int32_t number = (pixels)[k];                         \
+            a += (uint32_t)(number * (weights)[0]);                     \
+            b += (uint32_t)(number * (weights)[1]);                     \
+            c += (uint32_t)(number * (weights)[2]);                     \
+            d += (uint32_t)(number * (weights)[3]);                     \
+        }                                                               \
+        sums[0] = a;                                                    \
+        sums[1] = b;                                                    \
+        sums[2] = c;                                                    \
+        sums[3] = d;                                                    \
+    } while (0)
+#endif
+
+/* The sums of TARAN_AT_ONCE channels of one pixel. */
 static void sums_of(const taran_row *row, int32_t first, int32_t pixel, uint32_t *sums)
 {
     const int32_t padded = row->op->padded, lane = row->op->lane;
-    for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
+    for (int32_t i = 0; i < TARAN_AT_ONCE; i++)
         sums[i] = (uint32_t)row->op->bias[first + i];
     for (int32_t s = 0; s < row->segments; s++) {
         const uint8_t *pixels = row->reads[s].pixels + pixel * row->reads[s].step;
         const int8_t *weights = row->reads[s].weights + (int64_t)first * lane;
-        if (lane == 1)
-            for (int32_t k = 0; k < 4 * row->reads[s].groups; k++, weights += padded)
-                for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
-                    sums[i] += (uint32_t)((int16_t)pixels[k] * (int16_t)weights[i]);
-        else
-            for (int32_t k = 0; k < 2 * row->reads[s].groups; k++, weights += 2 * (int64_t)padded)
-                for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
-                    sums[i] += (uint32_t)(((const int16_t *)(const void *)pixels)[k] *
-                                          ((const int16_t *)(const void *)weights)[i]);
+        const int32_t count = row->reads[s].groups * (lane == 1 ? 4 : 2);
+        if (lane == 1) {
+            MULTIPLY(pixels, weights);
+        } else {
+            const int16_t *words = (const int16_t *)(const void *)pixels;
+            const int16_t *wide = (const int16_t *)(const void *)weights;
+            MULTIPLY(words, wide);
+        }
     }
 }
 
@@ -479,7 +516,8 @@ static void convolve_portable(const taran_row *row)
         for (int32_t pixel = 0; pixel < row->outputs; pixel++) {
             uint32_t sums[TARAN_OUTPUTS];
             int32_t numbers[TARAN_OUTPUTS];
-            sums_of(row, first, pixel, sums);
+            for (int32_t i = 0; i < TARAN_OUTPUTS; i += TARAN_AT_ONCE)
+                sums_of(row, first + i, pixel, sums + i);
             for (int32_t i = 0; i < TARAN_OUTPUTS; i++)
                 numbers[i] = sums[i] > INT32_MAX ? -(int32_t)(~sums[i]) - 1 : (int32_t)sums[i];
             if (row->logits != NULL) {

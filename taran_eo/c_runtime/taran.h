@@ -17,9 +17,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { TARAN_LOAD = 0, TARAN_CONV = 1, TARAN_POOL = 2, TARAN_UPSAMPLE = 3 };
 enum {
-    TARAN_ALIGNMENT = 64, /* of the arena, in bytes */
+    TARAN_ALIGNMENT = 64, /* of rows in the arena, in bytes */
     TARAN_SEGMENTS = 64,  /* that a convolution may have in a phase */
     TARAN_OUTPUTS = 16,   /* channels that are made at a time */
     TARAN_OVERREAD = 64,  /* pixels behind the last row that kernels may read, and not use */
@@ -150,7 +154,8 @@ typedef struct {
 int64_t taran_layout(const taran_program *program, int32_t rows, int32_t cols, const taran_window *wanted,
                      int32_t stripe, taran_ring *rings);
 
-/* Write what never changes, the margins, into an arena, which is aligned to TARAN_ALIGNMENT. */
+/* Write what never changes, the margins, into an arena. It is aligned to two bytes, and for kernels of
+ * x86 to TARAN_ALIGNMENT. */
 void taran_prepare(const taran_program *program, const taran_ring *rings, uint8_t *arena);
 
 /* Run a tile; workers may be NULL. */
@@ -159,5 +164,9 @@ void taran_compute(const taran_program *program, taran_ring *rings, uint8_t *are
 
 /* The requantization of taran_eo.graph.requantize for the channels from `first` on; see there. */
 void taran_requantize(const taran_op *op, int32_t first, int32_t count, int32_t *accumulators);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

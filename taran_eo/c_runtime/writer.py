@@ -87,7 +87,7 @@ class _Writer:
         values: dict[str, tuple[_Part, ...]] = {
             graph.input: (self._add("load", None, graph.input, graph.bands, 0, GROUP_BYTES),)
         }
-        for op in needed(graph):
+        for op in _needed(graph):
             match op:
                 case Conv():
                     values[op.target] = self._convolve(op, values[op.source])
@@ -241,6 +241,7 @@ class _Writer:
             low=image.low,
             high=image.high,
             packed=packed,
+            format=op.weight_format,
             # Modulo 2**32, as the sums are; the true sum fits.
             bias=_padded(bias, padded),
             multipliers=_padded(multipliers, padded),
@@ -248,7 +249,7 @@ class _Writer:
         )
 
 
-def needed(graph: Graph) -> tuple[Op, ...]:
+def _needed(graph: Graph) -> tuple[Op, ...]:
     """The operations that the logits depend on; others would keep rows that nobody reads."""
     needed = {graph.output}
     for op in reversed(graph.ops):

@@ -49,8 +49,7 @@ def parse_size(text: str) -> tuple[int, int]:
     try:
         rows, cols = _counts(text.lower().split("x"))
     except ValueError as error:
-        message = f"{text[:40]!r} is not ROWSxCOLS, e.g. 1024x2048"
-        raise typer.BadParameter(message, param_hint="--size") from error
+        raise typer.BadParameter(f"{text[:40]!r} is not ROWSxCOLS, e.g. 1024x2048") from error
     return rows, cols
 
 

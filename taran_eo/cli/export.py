@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from taran_eo.cli.console import parse_size, print_json, tell
+from taran_eo.cli.console import complain, parse_size, print_json, tell
 from taran_eo.cli.options import folder
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
@@ -19,7 +19,7 @@ def _bytes(text: str) -> int:
     Raises:
         typer.BadParameter: It is something else.
     """
-    found = re.fullmatch(r"(\d{1,12})([KMG]?)", text.strip().upper())
+    found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text.strip().upper())
     if found is None:
         raise typer.BadParameter(f"{text[:40]!r} is no number of bytes, e.g. 2M, 512K or 300000")
     return int(found[1]) * _UNITS[found[2]]
@@ -37,16 +37,17 @@ def command(
             exists=True, file_okay=False, help="Model folder; the one that comes with taran_eo if left out."
         ),
     ] = None,
-    target: Annotated[str, typer.Option(help="Where C runs: the name of a folder of deploy/.")] = "host",
+    target: Annotated[str, typer.Option(help="Where c99 runs: the name of a folder of deploy/.")] = "host",
     tile: Annotated[
         str | None,
-        typer.Option(metavar="ROWSxCOLS", help="Size of a tile, for C and QONNX, and of the golden vectors."),
+        typer.Option(metavar="ROWSxCOLS", help="Size of a tile, for c99 and QONNX, and of the golden vectors."),
     ] = None,
     memory: Annotated[
-        int | None, typer.Option(parser=_bytes, metavar="BYTES", help="Most memory for the tensors of C, e.g. 2M.")
+        int | None, typer.Option(parser=_bytes, metavar="BYTES", help="Most memory for the tensors of c99, e.g. 2M.")
     ] = None,
     python: Annotated[
-        str, typer.Option(help="Interpreter that replays ONNX and QONNX, where they are in another environment.")
+        str,
+        typer.Option(show_default="this one", help="Interpreter that replays ONNX and QONNX, if they are elsewhere."),
     ] = sys.executable,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
@@ -67,6 +68,9 @@ def command(
     if as_json:
         print_json(manifest.model_dump(mode="json", exclude_none=True))
         return
-    for line in said.said if said is not None and manifest.exact else ():
-        tell(line)
+    if said is not None and manifest.exact:
+        for line in said.said:
+            tell(line)
+    if manifest.memory is not None and manifest.memory.lacking:
+        complain(f"{target} lacks {manifest.memory.lacking:,} bytes for this; `taran-eo inspect --target` tells more")
     tell(f"{out}: {manifest.model.name} as {form}; {exactness(manifest, replayed=said is not None)}")

@@ -16,12 +16,16 @@ def command(
     target: Annotated[
         str | None, typer.Option(help="Tell instead whether the model fits a target: the name of a folder of deploy/.")
     ] = None,
-    tile: Annotated[str, typer.Option(metavar="ROWSxCOLS", help="Size of a tile on the target.")] = "256x256",
+    tile: Annotated[
+        str | None, typer.Option(metavar="ROWSxCOLS", help="Size of a tile on the target; 256x256 if left out.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell what is in a model folder, in a downlink product, or in an image file; or whether a model fits a target."""
+    if tile is not None and target is None:
+        raise typer.BadParameter("--tile is of a --target")
     if target is not None:
-        content = _fit(path, target, parse_size(tile))
+        content = _fit(path, target, (256, 256) if tile is None else parse_size(tile))
     elif path is not None and path.suffix == ".product":
         content = _product(path)
     elif path is None or path.is_dir():
@@ -32,7 +36,7 @@ def command(
         print_json(content)
     else:
         print_table({name: len(value) if name == "ships" else value for name, value in content.items()})
-    if target is not None and not content["fits"]:
+    if target is not None and content["fits"] is False:
         raise typer.Exit(1)
 
 
@@ -53,12 +57,13 @@ def _fit(path: Path | None, name: str, tile: tuple[int, int]) -> dict[str, Any]:
         "arena_bytes_by_rows": found.arena_bytes,
         "rows_at_a_time": found.stripe,
         "pixels_and_logits_bytes": found.exchange_bytes,
+        "exact_pixels": found.exact_pixels,
         "macs": found.macs,
         "instructions": found.instructions,
         "instructions_are": _told(found.instructions, found.counted),
         "constants_and_code_in": found.constants_in or "no figure of its memories",
         "arena_in": found.arena_in or "no figure of its memories",
-        "fits": found.short_bytes == 0,
+        "fits": "unknown" if found.short_bytes is None else found.short_bytes == 0,
     }
     if found.short_bytes:
         content["short_bytes"] = found.short_bytes

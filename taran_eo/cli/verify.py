@@ -17,7 +17,8 @@ def command(
         ),
     ],
     python: Annotated[
-        str, typer.Option(help="Interpreter that replays an export of ONNX or QONNX, where another has what it takes.")
+        str,
+        typer.Option(show_default="this one", help="Interpreter that replays an export of ONNX or QONNX."),
     ] = sys.executable,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
@@ -65,4 +66,6 @@ def _export(folder: Path, python: str) -> tuple[str, list[str]]:
     from taran_eo.export import replay
 
     replayed = replay(folder, python=python)
-    return f"sums, and golden vectors: {replayed.said[-1]}", [] if replayed.passed else list(replayed.said)
+    if replayed.passed:
+        return f"sums, and golden vectors: {replayed.said[-1]}", []
+    return "sums, and golden vectors", [f"the golden vectors do not come out: {'; '.join(replayed.said)}"]

@@ -19,8 +19,8 @@ from taran_eo.c_runtime import to_program
 from taran_eo.c_runtime.packing import unpacked
 from taran_eo.c_runtime.program import GROUP_BYTES, OUTPUTS, Weights
 from taran_eo.errors import CorruptDataError, GraphError, TaranError
-from taran_eo.export.codes import CODE_BITS, numbers_of, pack_codes, unpack_codes
-from taran_eo.formats import Format, Integer, from_image, integer_image, parse_format
+from taran_eo.export.codes import CODE_BITS, numbers_of, packed_weights, unpack_codes
+from taran_eo.formats import Format, integer_image, parse_format
 from taran_eo.graph import Conv, Graph, sources_of
 from taran_eo.graph.program import Arrays, from_program
 
@@ -83,13 +83,12 @@ def _written(graph: Graph) -> bytes:
     program = to_program(graph, fold=False)
     if len(program.steps) > MOST_STEPS:
         raise _beyond(graph.output, f"takes {len(program.steps)} steps, more than the {MOST_STEPS} of an archive")
-    weight_formats = (op.weight_format for op in graph.ops if isinstance(op, Conv))
     formats: list[Format] = []
     steps = []
     for step in program.steps:
         if step.weights is not None:
             lane = _LOGITS if step.target is None else program.tensors[step.target].lane
-            steps.append(_convolution(lane, step.weights, next(weight_formats), formats))
+            steps.append(_convolution(lane, step.weights, formats))
         elif step.source is not None:
             steps.append(_STEP.pack(_KINDS.index(step.kind), 0, 0, 0, 0, 1, 0) + step.source.to_bytes(2, "little"))
         else:
@@ -120,18 +119,14 @@ def _check(graph: Graph) -> None:
             raise _beyond(op.target, f"has a kernel of {op.kernel} rows, more than the {MOST_KERNEL} of an archive")
 
 
-def _convolution(lane: int, weights: Weights, fmt: Format, formats: list[Format]) -> bytes:
+def _convolution(lane: int, weights: Weights, formats: list[Format]) -> bytes:
     (phase,) = weights.phases
     kernel = 1 - 2 * phase[0].col
     sources = [reads.tensor for reads in phase[::kernel]]
-    numbers = weights.packed if weights.lane == 1 else weights.packed.view(np.int16)
-    place, codes = _WORDS, numbers.astype("<i2").tobytes()
-    if weights.lane == 1 and fmt.bits > CODE_BITS:
-        fmt = Integer(CODE_BITS)
-    if fmt.bits <= CODE_BITS:
-        if fmt not in formats:
-            formats.append(fmt)
-        place, codes = formats.index(fmt), pack_codes(from_image(numbers, fmt), fmt.bits).tobytes()
+    fmt, codes = packed_weights(weights)
+    if fmt is not None and fmt not in formats:
+        formats.append(fmt)
+    place = _WORDS if fmt is None else formats.index(fmt)
     mantissa = _UNIFORM if weights.mantissa < 0 else weights.mantissa
     used = slice(weights.channels)
     return b"".join(
@@ -142,7 +137,7 @@ def _convolution(lane: int, weights: Weights, fmt: Format, formats: list[Format]
             weights.bias[used].astype("<i4").tobytes(),
             weights.multipliers[used].astype("<i4").tobytes(),
             weights.shifts[used].astype(np.uint8).tobytes(),
-            codes,
+            codes.tobytes(),
         )
     )
 

@@ -13,12 +13,12 @@ from shutil import copyfile
 import numpy as np
 from numpy.typing import NDArray
 
-from taran_eo.c_runtime import Program, Step, needed, source_file, to_program
+from taran_eo.c_runtime import Program, Step, source_file, to_program
 from taran_eo.c_runtime.library import COp, CRing, CSegment, CTensor, CWindow, in_c, laid_out
 from taran_eo.errors import ConfigError
-from taran_eo.export.codes import CODE_BITS, numbers_of, pack_codes
-from taran_eo.formats import Format, from_image
-from taran_eo.graph import Conv, Graph
+from taran_eo.export.codes import WIDE_BITS, numbers_of, packed_weights
+from taran_eo.formats import Format
+from taran_eo.graph import Graph
 
 STRIPES = (32, 16, 8, 4, 2, 1)
 """Rows of logits that are made at a time: the most that fit the memory; more are faster."""
@@ -75,7 +75,7 @@ def write_c(graph: Graph, folder: Path, *, rows: int, cols: int, limit: int, mem
     tables = _Tables(graph, program)
     text = tables.text(rings, fitting[0])
     (folder / "model.c").write_text(text)
-    (folder / "model.h").write_text(_header(graph, rows, cols, arena, limit))
+    (folder / "model.h").write_text(_header(graph, rows, cols, arena, sizeof(rings), limit))
     for name in ("taran.h", "taran.c"):
         copyfile(source_file(name), folder / name)
     return Sources(fitting[0], arena, tables.weight_bytes, tables.bytes)
@@ -96,12 +96,8 @@ class _Tables:
         self._lines: list[str] = []
         self._formats: dict[Format, str] = {}
         self.bytes = self.weight_bytes = 0
-        formats = iter([op.weight_format for op in needed(graph) if isinstance(op, Conv)])
         segments: list[str] = []
-        ops = [
-            self._op(number, step, None if step.weights is None else next(formats), segments)
-            for number, step in enumerate(program.steps)
-        ]
+        ops = [self._op(number, step, segments) for number, step in enumerate(program.steps)]
         tensors = [
             f"{{{rows.channels}, {rows.level}, {rows.lane}, {rows.zero}, {rows.margin}}}" for rows in program.tensors
         ]
@@ -127,17 +123,17 @@ class _Tables:
                 *self._lines,
                 "",
                 f"static const taran_program program = {{{counts}, {program.scratch_bytes}, tensors, ops, segments}};",
-                f"static taran_ring rings[] = {{{places}}};",
-                _RUN.format(stripe=stripe),
+                f"static const taran_ring laid_out[] = {{{places}}};",
+                _RUN.format(stripe=stripe, tensors=len(program.tensors)),
             ]
         )
 
-    def _op(self, number: int, step: Step, fmt: Format | None, segments: list[str]) -> str:
+    def _op(self, number: int, step: Step, segments: list[str]) -> str:
         source = -1 if step.source is None else step.source
         target = -1 if step.target is None else step.target
         start = f"{{.kind = {_KINDS[step.kind]}, .source = {source}, .target = {target}"
         weights = step.weights
-        if weights is None or fmt is None:
+        if weights is None:
             return f"{start}}}"
         (phase,) = weights.phases
         first = len(segments)
@@ -145,7 +141,8 @@ class _Tables:
             f"{{{reads.tensor}, {int(reads.folded)}, {reads.row}, {reads.col}, {reads.groups}, {reads.weights}}}"
             for reads in phase
         )
-        numbers = weights.packed.view("<i2") if weights.lane == 2 else weights.packed
+        fmt, packed = packed_weights(weights)
+        self.weight_bytes += len(packed)
         fields = {
             "channels": weights.channels,
             "padded": len(weights.bias),
@@ -162,18 +159,10 @@ class _Tables:
             "bias": self._array("int32_t", f"bias_{number}", weights.bias),
             "multipliers": self._array("int32_t", f"multipliers_{number}", weights.multipliers),
             "shifts": self._array("int32_t", f"shifts_{number}", weights.shifts),
-        }
-        if fmt.bits <= CODE_BITS:
-            codes, bits, meant = from_image(numbers.astype(np.int64), fmt), fmt.bits, self._values(fmt)
-        else:
-            codes, bits, meant = numbers.astype(np.int16).view(np.uint16).astype(np.uint64), 16, "0"
-        packed = pack_codes(codes, bits)
-        self.weight_bytes += len(packed)
-        fields |= {
             "codes": self._array("uint8_t", f"codes_{number}", packed),
-            "values": meant,
-            "bits": bits,
-            "numbers": len(numbers),
+            "values": "0" if fmt is None else self._values(fmt),
+            "bits": WIDE_BITS if fmt is None else fmt.bits,
+            "numbers": weights.packed.nbytes // weights.lane,
         }
         return f"{start}, {', '.join(f'.{name} = {value}' for name, value in fields.items())}}}"
 
@@ -205,7 +194,7 @@ def _wrapped(numbers: Iterable[int]) -> Iterable[str]:
     yield line
 
 
-def _header(graph: Graph, rows: int, cols: int, arena: int, limit: int) -> str:
+def _header(graph: Graph, rows: int, cols: int, arena: int, rings: int, limit: int) -> str:
     return f"""/* {graph.name}, graph {graph.digest}. Made by taran_eo; not to be changed by hand. */
 #ifndef TARAN_MODEL_H
 #define TARAN_MODEL_H
@@ -219,13 +208,22 @@ def _header(graph: Graph, rows: int, cols: int, arena: int, limit: int) -> str:
 #define TARAN_LOGIT_ROWS {rows >> graph.level}
 #define TARAN_LOGIT_COLS {cols >> graph.level}
 #define TARAN_LIMIT ({limit}) /* logit from which a pixel is of the class */
-#define TARAN_ARENA_BYTES {arena} /* static memory, besides the tables of constants and the stack */
+#define TARAN_ARENA_BYTES {arena} /* of static memory; {rings} bytes more tell where its rows lie */
 
-/* Pixels [bands][rows][cols] to logits [classes][rows][cols]; not to be called twice at the same time. */
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* Pixels [TARAN_BANDS][TARAN_ROWS][TARAN_COLS] to logits [TARAN_CLASSES][TARAN_LOGIT_ROWS][TARAN_LOGIT_COLS]; not to be
+ * called twice at the same time. */
 void taran_run(const uint8_t *pixels, int32_t *logits);
 
-/* Logits to labels [rows][cols]: 1 where the first class is, else 0. */
+/* Logits to labels: 1 where a logit of the first plane is at least TARAN_LIMIT, else 0. */
 void taran_mask(const int32_t *logits, uint8_t *labels);
+
+#ifdef __cplusplus
+}}
+#endif
 
 #endif
 """
@@ -239,12 +237,15 @@ extern const taran_kernels TARAN_KERNELS;
 
 /* Words, as bytes may lie in them but not they in bytes. */
 static int16_t arena[(TARAN_ARENA_BYTES + 1) / 2];
+static taran_ring rings[{tensors}];
 
 void taran_run(const uint8_t *pixels, int32_t *logits)
 {{
     taran_tile tile = {{pixels, (int64_t)TARAN_ROWS * TARAN_COLS, TARAN_COLS, 1, TARAN_BANDS,
                        {{0, 0, TARAN_LOGIT_ROWS, TARAN_LOGIT_COLS}}, logits}};
-    /* Every time: what radiation turned in the margins is right again. */
+    /* Every time, so that what radiation turned in them is right again. */
+    for (int32_t i = 0; i < {tensors}; i++)
+        rings[i] = laid_out[i];
     taran_prepare(&program, rings, (uint8_t *)arena);
     taran_compute(&program, rings, (uint8_t *)arena, {stripe}, &TARAN_KERNELS, 0, &tile);
 }}

@@ -3,10 +3,23 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from taran_eo.formats import Format, integer_image, values
+from taran_eo.c_runtime import Weights
+from taran_eo.formats import Format, Integer, from_image, integer_image, values
 
 CODE_BITS = 8
-"""Weights of wider formats are not packed."""
+"""The most that a table of values is made for."""
+WIDE_BITS = 16
+"""Weights without such a table are numbers of so many bits, in two's complement."""
+
+
+def packed_weights(weights: Weights) -> tuple[Format | None, NDArray[np.uint8]]:
+    """The weights of a convolution in the codes of a format, packed; None where they are their own codes of 16 bits."""
+    if weights.lane == 2 and weights.format.bits > CODE_BITS:
+        return None, weights.packed.view("<i2").astype("<i2").view(np.uint8)
+    # What lies in bytes, though of a wider format, needs no more than these.
+    fmt = weights.format if weights.format.bits <= CODE_BITS else Integer(CODE_BITS)
+    numbers = weights.packed if weights.lane == 1 else weights.packed.view("<i2")
+    return fmt, pack_codes(from_image(numbers.astype(np.int64), fmt), fmt.bits)
 
 
 def pack_codes(codes: NDArray[np.uint64], bits: int) -> NDArray[np.uint8]:

@@ -29,6 +29,7 @@ class Count(Settings):
         lane: Bytes of a factor: 1, or 2 where any takes two.
         kernels: Which kernels ran.
         macs: Multiplications of the tile.
+        stripe: Rows of logits that were made at a time.
         instructions: Instructions of the tile.
         compiler: What built it.
         qemu: What ran it.
@@ -40,6 +41,7 @@ class Count(Settings):
     lane: Literal[1, 2]
     kernels: str
     macs: int
+    stripe: int
     instructions: int
     compiler: str
     qemu: str
@@ -72,7 +74,8 @@ class Fit:
         counted: Whether this very tile was counted; else it is as many a multiplication as in the nearest count.
         constants_in: Memory that holds the constants and the code.
         arena_in: Memory that holds the arena, pixels and logits.
-        short_bytes: What is missing there, in all; 0 if it fits.
+        short_bytes: What is missing there, in all; 0 if it fits, None where the target has no figures.
+        exact_pixels: Pixels of a tile whose logits do not depend on where in a scene it was cut.
     """
 
     rows: int
@@ -88,7 +91,8 @@ class Fit:
     counted: bool
     constants_in: str
     arena_in: str
-    short_bytes: int
+    short_bytes: int | None
+    exact_pixels: int
 
 
 def fit(graph: Graph, target: Target, rows: int, cols: int) -> Fit:
@@ -108,12 +112,12 @@ def fit(graph: Graph, target: Target, rows: int, cols: int) -> Fit:
     program = to_program(graph, fold=False)
     weights, constants = constants_of(graph, program)
     exchange = graph.bands * rows * cols + 4 * graph.classes * (rows >> graph.level) * (cols >> graph.level)
-    instructions, counted = _instructions(graph, program, target, rows, cols)
     for stripe in STRIPES:
         _, arena = _layout(graph, program, rows, cols, stripe)
         constants_in, arena_in, short = _placed(target, constants + CODE_BYTES, arena + exchange)
-        if short == 0:
+        if not short:
             break
+    instructions, counted = _instructions(graph, program, target, rows, cols, stripe)
     return Fit(
         rows=rows,
         cols=cols,
@@ -129,29 +133,38 @@ def fit(graph: Graph, target: Target, rows: int, cols: int) -> Fit:
         constants_in=constants_in,
         arena_in=arena_in,
         short_bytes=short,
+        exact_pixels=max(0, rows - 2 * graph.halo) * max(0, cols - 2 * graph.halo),
     )
 
 
+def lacking(target: Target, found: Fit, arena: int) -> int | None:
+    """What the memories of a target lack for an arena of another size; see `Fit.short_bytes`."""
+    return _placed(target, found.constant_bytes + CODE_BYTES, arena + found.exchange_bytes)[2]
+
+
 def remedies(graph: Graph, target: Target, found: Fit) -> Iterator[str]:
-    """What would make a model fit that does not: sentences, the least change first."""
+    """What would help a model that does not fit: sentences, the least change first."""
     for side in _SMALLER:
         if side < max(found.rows, found.cols) and side % graph.alignment == 0:
             smaller = fit(graph, target, side, side)
             if smaller.short_bytes == 0:
-                yield f"Tiles of {side} x {side} fit, with an arena of {smaller.arena_bytes:,} bytes"
+                yield (
+                    f"Tiles of {side} x {side} fit, with an arena of {smaller.arena_bytes:,} bytes; logits of "
+                    f"{smaller.exact_pixels or 'none'} of their pixels do not depend on where a tile is cut"
+                )
                 break
     # Activations grow with the channels, and weights with their square.
-    narrow = found.constant_bytes // 4 + CODE_BYTES, found.arena_bytes // 2 + found.exchange_bytes
-    _, _, short = _placed(target, *narrow)
-    verdict = "fits" if short == 0 else f"lacks {short:,} bytes still"
-    yield f"A network of half the channels, as Thin U-Net 16 is of 32, {verdict}"
+    yield (
+        f"A network of half the channels, as Thin U-Net 16 is of 32, takes about {found.constant_bytes // 4:,} bytes "
+        f"of constants and {found.arena_bytes // 2:,} of arena"
+    )
     levels = max(tensor.level for tensor in graph.tensors.values())
     if levels > 1:
         rings, arena = _layout(graph, to_program(graph, fold=False), found.rows, found.cols, found.stripe)
         rows, size = max(((ring.rows, ring.rows * ring.row_bytes) for ring in rings), key=lambda each: each[1])
         yield (
             f"Fewer levels than {levels}: the tensor that takes most, {size / arena:.0%} of the arena, holds {rows} "
-            "rows until the deepest level has seen them; a level less about halves that"
+            "rows until the deepest level has seen them"
         )
 
 
@@ -161,7 +174,7 @@ def _layout(graph: Graph, program: Program, rows: int, cols: int, stripe: int) -
     return laid_out(c, rows, cols, CWindow(0, 0, rows >> graph.level, cols >> graph.level), stripe)
 
 
-def _placed(target: Target, constants: int, arena: int) -> tuple[str, str, int]:
+def _placed(target: Target, constants: int, arena: int) -> tuple[str, str, int | None]:
     """The memories for constants and arena in which least is missing, and how many bytes are."""
     found = [
         (
@@ -178,16 +191,20 @@ def _placed(target: Target, constants: int, arena: int) -> tuple[str, str, int]:
         for second_name, second in target.memories.items()
         if "arena" in second.holds
     ]
-    short, _, constants_in, arena_in = min(found, default=(0, 0, "", ""))
+    if not found:
+        return "", "", None
+    short, _, constants_in, arena_in = min(found)
     return constants_in, arena_in, short
 
 
-def _instructions(graph: Graph, program: Program, target: Target, rows: int, cols: int) -> tuple[int | None, bool]:
+def _instructions(
+    graph: Graph, program: Program, target: Target, rows: int, cols: int, stripe: int
+) -> tuple[int | None, bool]:
     counts = load_json(deploy() / "instructions.json", Counts)
     lane = max(step.weights.lane for step in program.steps if step.weights is not None)
     here = [count for count in counts.counts if count.target == target.name and count.lane == lane]
     for count in here:
-        if (count.digest, counts.rows, counts.cols) == (graph.digest, rows, cols):
+        if (count.digest, counts.rows, counts.cols, count.stripe) == (graph.digest, rows, cols, stripe):
             return count.instructions, True
     if not here:
         return None, False

@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from taran_eo.c_runtime import source_file
+from taran_eo.c_runtime import source_file, to_program
 from taran_eo.export.archive import pack_graph, unpack_graph
 from taran_eo.export.c_replay import write_replay
 from taran_eo.export.c_sources import write_c
+from taran_eo.export.fit import fit, lacking
 from taran_eo.export.manifest import Memory
 from taran_eo.export.onnx_program import to_onnx
 from taran_eo.export.onnx_real import to_float, to_qdq, to_qonnx, to_small_floats
@@ -53,7 +54,9 @@ class Form:
         what: What it is, for who receives it.
         program: The file that holds the network.
         exact: Whether its logits are those of the graph, bit for bit; else they are real numbers near them.
-        tile: Rows and columns of a tile where none are asked for; None where any tile will do.
+        tile: Rows and columns of a tile where none are asked for; None: as the golden vectors are.
+        fixed: Whether it is for tiles of one size.
+        prover: The file that replays the golden vectors.
         needs: What its replay takes besides the folder.
         write: Writes its files.
         names: Whether a program is of the graph of a digest.
@@ -64,6 +67,8 @@ class Form:
     program: str
     exact: bool
     tile: int | None
+    fixed: bool
+    prover: str
     needs: str
     write: Callable[[Order, Path], Memory | None]
     names: Callable[[bytes, str], bool] = lambda program, digest: digest.encode() in program
@@ -72,7 +77,7 @@ class Form:
 def _onnx(make: Callable[[Order], onnx.ModelProto]) -> Callable[[Order, Path], None]:
     def write(order: Order, folder: Path) -> None:
         onnx.save(make(order), folder / "model.onnx")
-        copyfile(HERE / "replay" / "onnx.py", folder / "replay.py")
+        copyfile(HERE / "scripts" / "replay.py", folder / "replay.py")
 
     return write
 
@@ -83,16 +88,41 @@ def _archive(order: Order, folder: Path) -> None:
     for name in ("taran.h", "taran.c", "export/taran_archive.h", "export/taran_archive.c", "export/archive_replay.c"):
         copyfile(source_file(name), folder / Path(name).name)
     vectors, _, rows, cols = order.pixels.shape
+    program = to_program(order.graph, fold=False)
+    weights = [step.weights for step in program.steps if step.weights is not None]
+    room = {
+        "STEPS": len(program.steps),
+        "SEGMENTS": sum(len(reads) for each in weights for reads in each.phases),
+        "NUMBERS": 3 * sum(len(each.bias) for each in weights),
+    }
+    lines = {
+        "VECTORS": vectors,
+        "ROWS": rows,
+        "COLS": cols,
+        "ROOM": " ".join(f"-DTARAN_ARCHIVE_{name}={size}" for name, size in room.items()),
+    }
     rule = source_file("export/archive.mk").read_text()
-    (folder / "Makefile").write_text(f"VECTORS = {vectors}\nROWS = {rows}\nCOLS = {cols}\n{rule}")
+    (folder / "Makefile").write_text("".join(f"{name} = {value}\n" for name, value in lines.items()) + rule)
 
 
 def _c99(order: Order, folder: Path) -> Memory:
     _, _, rows, cols = order.pixels.shape
-    written = write_c(order.graph, folder, rows=rows, cols=cols, limit=order.limit, memory=order.memory)
+    found = fit(order.graph, order.target, rows, cols)
+    written = write_c(
+        order.graph,
+        folder,
+        rows=rows,
+        cols=cols,
+        limit=order.limit,
+        memory=found.arena_bytes if order.memory is None else order.memory,
+    )
     write_replay(folder, order.pixels, order.logits, order.target)
     return Memory(
-        weights=written.weight_bytes, constants=written.table_bytes, arena=written.arena_bytes, stripe=written.stripe
+        weights=written.weight_bytes,
+        constants=written.table_bytes,
+        arena=written.arena_bytes,
+        stripe=written.stripe,
+        lacking=lacking(order.target, found, written.arena_bytes),
     )
 
 
@@ -105,6 +135,8 @@ FORMS = (
         program="model.onnx",
         exact=True,
         tile=None,
+        fixed=False,
+        prover="replay.py",
         needs=_ONNX_RUNTIME,
         write=_onnx(lambda order: to_onnx(order.graph)),
     ),
@@ -115,6 +147,8 @@ FORMS = (
         program="model.onnx",
         exact=False,
         tile=None,
+        fixed=False,
+        prover="replay.py",
         needs=_ONNX_RUNTIME,
         write=_onnx(lambda order: to_qdq(order.graph, signed=False)),
     ),
@@ -125,6 +159,8 @@ FORMS = (
         program="model.onnx",
         exact=False,
         tile=None,
+        fixed=False,
+        prover="replay.py",
         needs=_ONNX_RUNTIME,
         write=_onnx(lambda order: to_qdq(order.graph, signed=True)),
     ),
@@ -134,6 +170,8 @@ FORMS = (
         program="model.onnx",
         exact=False,
         tile=None,
+        fixed=False,
+        prover="replay.py",
         needs=_ONNX_RUNTIME,
         write=_onnx(lambda order: to_float(order.graph)),
     ),
@@ -144,6 +182,8 @@ FORMS = (
         program="model.onnx",
         exact=False,
         tile=None,
+        fixed=False,
+        prover="replay.py",
         needs="Python with numpy and onnx of 1.23 or newer; ONNX Runtime does not run these types yet",
         write=_onnx(lambda order: to_small_floats(order.graph)),
     ),
@@ -153,6 +193,8 @@ FORMS = (
         program="model.onnx",
         exact=False,
         tile=None,
+        fixed=True,
+        prover="replay.py",
         needs="Python with qonnx 1.0 and onnx 1.22, in an environment of its own",
         write=_onnx(lambda order: to_qonnx(order.graph, *order.pixels.shape[2:])),
     ),
@@ -162,16 +204,20 @@ FORMS = (
         program="model.taran",
         exact=True,
         tile=None,
+        fixed=False,
+        prover="Makefile",
         needs="make and a C compiler",
         write=_archive,
         names=lambda program, digest: unpack_graph(program).digest == digest,
     ),
     Form(
         name="c99",
-        what="C99 sources that stand alone: no library, no heap, no floating point, tables of constants",
+        what="C99 sources that stand alone: no heap, no floating point, weights packed in tables of constants",
         program="model.c",
         exact=True,
         tile=256,
+        fixed=True,
+        prover="Makefile",
         needs="make and the target's compiler and emulator",
         write=_c99,
     ),

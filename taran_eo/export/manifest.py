@@ -13,12 +13,14 @@ class Memory(Settings):
         constants: All constants: weights, biases, scales and the program.
         arena: The tensors, and the weights of one operation.
         stripe: Rows of logits that are made at a time.
+        lacking: Bytes that the memories of the target lack, 0 where all fits; None where they have no figures.
     """
 
     weights: int
     constants: int
     arena: int
     stripe: int
+    lacking: int | None = None
 
 
 class Identity(Settings):
@@ -30,7 +32,10 @@ class Identity(Settings):
 
 
 class Input(Settings):
-    """What goes in: ``uint8[bands, rows, cols]``, whose rows and columns are multiples of ``alignment``."""
+    """What goes in: ``uint8[bands, rows, cols]``, whose rows and columns are multiples of ``alignment``.
+
+    Of the logits, those nearer than ``halo`` pixels to a side that is not the scene's depend on where the tile was cut.
+    """
 
     bands: tuple[str, ...]
     bit_depth: int
@@ -40,13 +45,23 @@ class Input(Settings):
 
 
 class Output(Settings):
-    """What comes out: logits; ``scale`` is the real value of a unit, and from ``limit`` units on is a ship."""
+    """What comes out: logits.
+
+    Attributes:
+        classes: Names of the labels.
+        dtype: ``int32``, in units of ``scale``; or ``float32``, real numbers.
+        scale: The real logit of one unit of the model.
+        reduction: Rows and columns of pixels that a logit stands for.
+        threshold: Probability from which it is of the last class.
+        limit: The logit, as it comes out, from which it is.
+    """
 
     classes: tuple[str, ...]
     dtype: str
     scale: float
+    reduction: int
     threshold: float
-    limit: int
+    limit: float
 
 
 class Golden(Settings):

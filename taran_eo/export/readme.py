@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - prose
 """The page of an export for the person who receives it."""
 
 from taran_eo.export.forms import Form
@@ -14,39 +15,32 @@ def readme(manifest: Manifest, form: Form, target: Target, *, replayed: bool) ->
         target: Where C runs.
         replayed: Whether its golden vectors were run where it was made.
     """
-    model, given, made = manifest.model, manifest.input, manifest.output
-    bands, rows, cols = manifest.golden.pixels
-    classes, logit_rows, logit_cols = manifest.golden.logits
-    fixed = form.tile is not None or form.name == "qonnx"
-    size = f"{rows}, {cols}" if fixed else "rows, cols"
-    shape = f"{classes}, {logit_rows}, {logit_cols}" if fixed else f"{classes}, rows, cols"
-    unit = f"integers, one unit of which is {made.scale:g}" if made.dtype == "int32" else "real numbers"
-    limit = f"{made.limit}" if made.dtype == "int32" else f"{made.limit * made.scale:g}"
+    model = manifest.model
     lines = [
         f"# {model.name} {model.version} as {form.name}",
         "",
         f"{form.what}. The network is in `{form.program}`; its graph has the SHA-256 `{model.digest}`.",
         "",
-        f"- **In**: `uint8[{bands}, {size}]`, the bands {', '.join(given.bands)} of {given.bit_depth} bits at "
-        f"{given.gsd_m:g} m, as they are: no normalization. "
-        + ("" if fixed else f"Rows and columns must be multiples of {given.alignment}. ")
-        + f"Tiles of a scene must overlap by {given.halo} pixels on each side, and begin at multiples of "
-        f"{given.alignment}, so that the result does not depend on them.",
-        f"- **Out**: `{made.dtype}[{shape}]`, logits: {unit}. A pixel is of the class {made.classes[-1]} where its "
-        f"logit is at least {limit} (a probability of {made.threshold:g}).",
+        f"- **In**: {_taken(manifest, form)}",
+        f"- **Out**: {_given(manifest, form)}",
+        f"- **Tiles of a scene**: {_tiles(manifest, form)}",
         f"- **Exactness**: {exactness(manifest, replayed=replayed)}",
+        *_of_c(manifest, target),
+        "",
+        *_use(form, target),
+        "",
+        "## Check it",
+        "",
+        "```sh",
+        "sha256sum -c SHA256SUMS",
+        f"{'make replay' if form.prover == 'Makefile' else 'python replay.py'}    # runs the golden vectors",
+        "```",
+        "",
+        f"The second takes {form.needs}. `taran-eo verify` does both, and runs what lies in this folder: only do that with "
+        "sums that you trust. `manifest.json` tells all of the above to programs.",
+        "",
     ]
-    if manifest.memory is not None:
-        memory = manifest.memory
-        lines += [
-            f"- **Memory**: {memory.weights:,} bytes of packed weights among {memory.constants:,} bytes of constants, "
-            f"and an arena of {memory.arena:,} bytes, in which {memory.stripe} rows of logits are made at a time. "
-            "There is no heap; the stack takes a few kB.",
-            f"- **Target**: {target.name}: {target.what}",
-        ]
-        if target.emulator is not None:
-            lines.append(f"- **Emulation**: {target.emulator.is_not}")
-    return "\n".join([*lines, "", *_use(form), "", *_prove(form), ""])
+    return "\n".join(lines)
 
 
 def exactness(manifest: Manifest, *, replayed: bool) -> str:
@@ -63,9 +57,72 @@ def exactness(manifest: Manifest, *, replayed: bool) -> str:
     )
 
 
-def _use(form: Form) -> list[str]:
+def _taken(manifest: Manifest, form: Form) -> str:
+    given = manifest.input
+    bands, rows, cols = manifest.golden.pixels
+    batch = "1, " if form.program.endswith(".onnx") else ""
+    size = f"{rows}, {cols}" if form.fixed else "rows, cols"
+    multiples = "" if form.fixed else f" Rows and columns must be multiples of {given.alignment}."
+    return (
+        f"`uint8[{batch}{bands}, {size}]`, the bands {', '.join(given.bands)} of {given.bit_depth} bits at {given.gsd_m:g} m, "
+        f"as they are: no normalization.{multiples}"
+    )
+
+
+def _given(manifest: Manifest, form: Form) -> str:
+    made = manifest.output
+    classes, rows, cols = manifest.golden.logits
+    batch = "1, " if form.program.endswith(".onnx") else ""
+    over = "" if made.reduction == 1 else f" / {made.reduction}"
+    size = f"{rows}, {cols}" if form.fixed else f"rows{over}, cols{over}"
+    unit = f"integers, one unit of which is {made.scale:g}" if made.dtype == "int32" else "real numbers"
+    what = "A pixel" if made.reduction == 1 else f"A cell of {made.reduction} x {made.reduction} pixels"
+    return (
+        f"`{made.dtype}[{batch}{classes}, {size}]`, logits: {unit}. {what} is of the class {made.classes[-1]} where its "
+        f"logit is at least {made.limit:g} (a probability of {made.threshold:g})."
+    )
+
+
+def _tiles(manifest: Manifest, form: Form) -> str:
+    halo, alignment = manifest.input.halo, manifest.input.alignment
+    _, rows, cols = manifest.golden.pixels
+    text = (
+        f"logits nearer than {halo} pixels to where a tile was cut out of its scene may differ from those of the whole "
+        f"scene. Drop them, let neighbouring tiles share {2 * halo} pixels, and cut at multiples of {alignment}; pixels "
+        "beyond the scene are 0."
+    )
+    if not form.fixed:
+        return text
+    inner = f"{rows - 2 * halo} x {cols - 2 * halo}"
+    if min(rows, cols) <= 2 * halo:
+        return f"{text} Of a tile of {rows} x {cols} that leaves none, unless it is the whole scene."
+    return f"{text} Of a tile of {rows} x {cols} that leaves {inner}, and more at the edge of the scene."
+
+
+def _of_c(manifest: Manifest, target: Target) -> list[str]:
+    memory = manifest.memory
+    if memory is None:
+        return []
+    verdict = {None: "", 0: " That fits it."}.get(
+        memory.lacking,
+        f" **Its memories lack {memory.lacking} bytes for that.** `taran-eo inspect --target` tells more.",
+    )
+    emulated = [] if target.emulator is None else [f"- **Emulation**: {target.emulator.is_not}"]
+    return [
+        f"- **Memory**: {memory.weights:,} bytes of packed weights among {memory.constants:,} bytes of constants, and an "
+        f"arena of {memory.arena:,} bytes, in which {memory.stripe} rows of logits are made at a time. There is no heap; "
+        "the stack takes a few kB.",
+        f"- **Target**: {target.name}: {target.what}.{verdict}",
+        *emulated,
+    ]
+
+
+def _use(form: Form, target: Target) -> list[str]:
     match form.name:
         case "c99":
+            neon = target.build.kernels == "neon"
+            files = "`model.c`, `taran.c` and `arm_neon.c`" if neon else "`model.c` and `taran.c`"
+            flag = " (`model.c` with `-DTARAN_KERNELS=taran_neon`, else it does without NEON)" if neon else ""
             return [
                 "```c",
                 '#include "model.h"',
@@ -73,27 +130,24 @@ def _use(form: Form) -> list[str]:
                 "taran_mask(logits, labels);",
                 "```",
                 "",
-                "Compile `model.c` and `taran.c` into your program; `model.h` has the sizes. No loop depends on what a "
-                "tile shows; nor does the number of instructions, where the compiler has conditional ones.",
+                f"Compile {files} into your program{flag}; `model.h` has the sizes. No library is needed but the `memset` and "
+                "`memcpy` that compilers call by themselves. No loop depends on what a tile shows; nor does the number of "
+                "instructions, where the compiler has conditional ones. For two networks in one program, compile each "
+                "`model.c` with names of its own, `-Dtaran_run=NAME_run -Dtaran_mask=NAME_mask`, and `taran.c` once.",
             ]
         case "archive":
             return [
-                "`taran_archive.h` tells how a program opens the file and runs it; `ARCHIVE.md` is its format. A file "
-                "that was damaged, or made up, is refused before anything is computed.",
+                "`taran_archive.h` tells how a program opens the file and runs it; `ARCHIVE.md` is its format. A file that "
+                "was damaged, or made up, is refused before anything is computed. How large a network there is room for is "
+                "settled when the reader is compiled: `ROOM` in the Makefile is what this one takes. Threshold, bands and "
+                "classes are not in the file but in `manifest.json`.",
             ]
         case _:
-            return [f"`replay.py` is also an example of how it is run. It takes {form.needs}."]
-
-
-def _prove(form: Form) -> list[str]:
-    command = "make replay" if form.name in ("c99", "archive") else "python replay.py"
-    return [
-        "## Check it",
-        "",
-        "```sh",
-        "sha256sum -c SHA256SUMS",
-        f"{command}    # runs the golden vectors; takes {form.needs}",
-        "```",
-        "",
-        "`taran-eo verify` does both, and `manifest.json` tells all of the above to programs.",
-    ]
+            saturation = (
+                [
+                    " On x86 processors without VNNI its session sets `session.x64quantprecision`: sums of 8 bits would saturate."
+                ]
+                if form.name.startswith("onnx-qdq")
+                else []
+            )
+            return ["`replay.py` is also an example of how it is run, a tile a call." + "".join(saturation)]

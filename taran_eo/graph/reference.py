@@ -26,6 +26,10 @@ were at most one unit away from here."""
 Image = NDArray[np.number]
 
 
+MOST_SIDE = 32768
+"""Rows and columns of a tile: the C runtime counts in 32 bits."""
+
+
 def run(graph: Graph, pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Run a graph on one tile.
 
@@ -76,12 +80,13 @@ def check_size(graph: Graph, rows: int, cols: int) -> None:
     """Refuse a size of tile that a graph cannot run on.
 
     Raises:
-        GraphError: Nothing, or no multiple of the alignment.
+        GraphError: Nothing, more than `MOST_SIDE`, or no multiple of the alignment.
     """
-    if min(rows, cols) < 1 or rows % graph.alignment or cols % graph.alignment:
+    fits = all(0 < side <= MOST_SIDE and side % graph.alignment == 0 for side in (rows, cols))
+    if not fits:
         raise GraphError(
             f"A tile of {rows} x {cols} pixels does not fit the graph {graph.name!r}",
-            remedy=f"Rows and columns must be multiples of {graph.alignment}",
+            remedy=f"Rows and columns must be multiples of {graph.alignment}, up to {MOST_SIDE}",
         )
 
 

@@ -63,7 +63,7 @@ def verify(folder: Path) -> Verification:
     history = journal.read(folder)
     if history.identity is None:
         raise OutputError(
-            f"{folder} holds no journal of a run",
+            f"{folder} holds no journal of a run, no model.toml of a model and no manifest.json of an export",
             remedy="Name a folder that a run has written",
             path=folder,
         )

@@ -11,7 +11,7 @@ import onnx
 import taran_eo.export
 from taran_eo.graph import logit_at
 
-SCRIPT = Path(taran_eo.export.__file__).parent / "replay" / "onnx.py"
+SCRIPT = Path(taran_eo.export.__file__).parent / "scripts" / "replay.py"
 
 
 def exported(folder, model, name, program, *, dtype, **promised):
@@ -23,11 +23,12 @@ def exported(folder, model, name, program, *, dtype, **promised):
     onnx.save(program, folder / "model.onnx")
     shutil.copyfile(SCRIPT, folder / "replay.py")
     scale = model.graph.logit_scale
+    unit = scale if dtype == "float32" else 1
     manifest = {
         "form": name,
         "program": "model.onnx",
         "golden": {"vectors": len(pixels), "pixels": pixels.shape[1:], "logits": logits.shape[1:]},
-        "output": {"dtype": dtype, "scale": scale, "limit": logit_at(model.threshold, scale)},
+        "output": {"dtype": dtype, "scale": scale, "limit": logit_at(model.threshold, scale) * unit},
         **promised,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))

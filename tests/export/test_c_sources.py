@@ -38,6 +38,18 @@ def test_every_kind_of_network(number, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_no_library_is_needed(tmp_path):
+    """But what compilers call by themselves; and C++ may call it."""
+    write_c(random_unet(np.random.default_rng(1)), tmp_path, rows=16, cols=16, limit=0)
+    for name in ("model.c", "taran.c"):
+        subprocess.run(["gcc", "-std=c99", "-O2", "-c", name], cwd=tmp_path, check=True)
+    said = subprocess.run(["nm", "-u", "model.o", "taran.o"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    names = {line.split()[1] for line in said.stdout.splitlines() if line.strip().startswith("U ")}
+    assert {name for name in names if not name.startswith("taran_")} <= {"memset", "memcpy", "_GLOBAL_OFFSET_TABLE_"}
+    header = (tmp_path / "model.h").read_text()
+    assert header.count('extern "C"') == 1
+
+
 def least_memory(graph, rows, cols, folder):
     with pytest.raises(ConfigError) as error:
         write_c(graph, folder, rows=rows, cols=cols, limit=0, memory=1)

@@ -1,11 +1,14 @@
 """Exports as a whole: complete, checked, replayed by what lies in them; and the fit of a model to a target."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import rasterio
 
@@ -15,10 +18,11 @@ from taran_eo.errors import CorruptDataError, GraphError
 from taran_eo.export import FORMS, export, fit, form_named, open_export, remedies
 from taran_eo.export.c_sources import write_c
 from taran_eo.export.forms import Order
-from taran_eo.graph import logit_at
+from taran_eo.graph import logit_at, run
 from taran_eo.imagery import read_labels
 from taran_eo.model import Model, shipped
 from taran_eo.target import TARGETS, open_target
+from tests.graph.networks import chain
 
 HOST = open_target("host")
 SMALL = "ship_gate_e2m3"
@@ -119,6 +123,98 @@ def test_a_manifest_that_says_something_else_is_refused(key, value, message, exp
         open_export(folder)
 
 
+def test_only_what_has_a_sum_is_run(exports, tmp_path, taran_eo):
+    """What else lies in a folder neither proves anything nor is in the way."""
+    folder = tmp_path / "export"
+    shutil.copytree(exports["c99"], folder)
+    (folder / "GNUmakefile").write_text("replay:; @echo no test was run\n")
+    (folder / "replay.elf").write_text("#!/bin/sh\necho replay: passed\n")
+    (folder / "dangling").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe")
+    said = taran_eo("verify", folder)
+    assert (said.code, said.err) == (0, "") and "replay: passed" in said.out
+    sums = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
+    for name in ("model.c", "Makefile"):
+        (folder / "SHA256SUMS").write_text("".join(line for line in sums if not line.endswith(f"  {name}\n")))
+        with pytest.raises(CorruptDataError, match=f"{name}, which has no sum"):
+            open_export(folder)
+
+
+@pytest.mark.parametrize("program", ["echo", "true", "false", "cat"])
+def test_a_replay_is_not_believed_by_its_exit_alone(program, exports, taran_eo, tmp_path):
+    for name in ("onnx-integer", "onnx-qdq"):
+        said = taran_eo("verify", exports[name], "--python", shutil.which(program))
+        assert said.code == 1 and "do not come out" in said.err
+        said = taran_eo("export", shipped(SMALL), "--to", name, "-o", tmp_path / "o", "--python", program)
+        assert said.code == 1 and "does not replay" in said.err and not (tmp_path / "o").exists()
+
+
+def test_an_interpreter_may_be_named_from_here(exports, taran_eo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("env").symlink_to(sys.prefix)
+    assert taran_eo("verify", exports["onnx-integer"], "--python", "env/bin/python").code == 0
+    said = taran_eo("verify", exports["onnx-integer"], "--python", "env/bin/no_python")
+    assert said.code == 2 and "env/bin/no_python" in said.err
+
+
+def test_no_vectors_prove_nothing(exports, tmp_path, taran_eo):
+    folder = tmp_path / "export"
+    shutil.copytree(exports["onnx-integer"], folder)
+    for name in ("pixels.u8", "logits.i32"):
+        (folder / "golden" / name).write_bytes(b"")
+    write_sums(folder)
+    assert taran_eo("verify", folder).code == 1
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["golden"]["vectors"] = 0
+    path.write_text(json.dumps(manifest))
+    write_sums(folder)
+    with pytest.raises(CorruptDataError, match="none that taran_eo writes"):
+        open_export(folder)
+
+
+def test_the_page_tells_the_shapes_of_the_program(tmp_path):
+    """A gate's logits stand for cells, and ONNX has a first axis."""
+    model = Model.open(shipped(SMALL))
+    export(model, form_named("onnx-integer"), tmp_path / "o", target=HOST)
+    page = (tmp_path / "o" / "README.md").read_text()
+    graph = onnx.load(tmp_path / "o" / "model.onnx").graph
+    ends = [
+        [each.dim_value or each.dim_param for each in end.type.tensor_type.shape.dim]
+        for end in (graph.input[0], graph.output[0])
+    ]
+    assert ends == [[1, 3, "rows", "cols"], [1, 1, "logit_rows", "logit_cols"]]
+    assert "uint8[1, 3, rows, cols]" in page and "int32[1, 1, rows / 16, cols / 16]" in page
+    assert "A cell of 16 x 16 pixels" in page and open_export(tmp_path / "o").output.reduction == 16
+
+
+def test_an_archive_brings_the_room_that_it_takes(tmp_path):
+    graph = chain(*("conv3",) * 64)
+    pixels = np.random.default_rng(3).integers(0, 256, (1, graph.bands, 8, 8), dtype=np.uint8)
+    logits = run(graph, pixels[0])[None]
+    form_named("archive").write(Order(graph, 0, pixels, logits, None, HOST), tmp_path)
+    (tmp_path / "golden").mkdir()
+    (tmp_path / "golden" / "pixels.u8").write_bytes(pixels.tobytes())
+    (tmp_path / "golden" / "logits.i32").write_bytes(logits.astype("<i4").tobytes())
+    done = subprocess.run(["make", "--silent", "replay"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_c_takes_what_its_target_has(tmp_path, taran_eo, monkeypatch):
+    """The arena that `inspect` tells of; and where even the smallest is too large, a word."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = taran_eo("export", "--to", "c99", "-o", tmp_path / "c", "--target", "cortex-m7", "--tile", "48x48", "--json")
+    found = fit(Model.open().graph, open_target("cortex-m7"), 48, 48)
+    assert (
+        json.loads(said.out)["memory"]["arena"] == found.arena_bytes and json.loads(said.out)["memory"]["lacking"] == 0
+    )
+    assert "That fits it" in (tmp_path / "c" / "README.md").read_text()
+    said = taran_eo("export", "--to", "c99", "-o", tmp_path / "d", "--target", "cortex-m7", "--tile", "64x64")
+    lacking = fit(Model.open().graph, open_target("cortex-m7"), 64, 64).short_bytes
+    assert said.code == 0 and f"lacks {lacking:,} bytes" in said.err
+    assert f"lack {lacking} bytes" in (tmp_path / "d" / "README.md").read_text()
+
+
 def test_a_folder_that_holds_something_is_left_alone(tmp_path, taran_eo):
     (tmp_path / "mine.txt").write_text("mine")
     said = taran_eo("export", shipped(SMALL), "--to", "archive", "-o", tmp_path)
@@ -154,7 +250,7 @@ def test_a_memory_that_is_given_is_kept(tmp_path):
     assert arenas[0] >= arenas[1] > arenas[2]
 
 
-@pytest.mark.parametrize("size", ["100x64", "0x16", "16x-16"])
+@pytest.mark.parametrize("size", ["100x64", "0x16", "16x-16", "1000000x1000000", "4294967296x16"])
 def test_a_size_of_tile_that_the_network_does_not_take_is_refused(size, tmp_path, taran_eo):
     said = taran_eo("export", shipped(SMALL), "--to", "c99", "-o", tmp_path / "c", "--tile", size)
     assert said.code in (1, 2) and ("multiples of 16" in said.err or "ROWSxCOLS" in said.err)
@@ -177,6 +273,12 @@ def test_an_unknown_target_or_form_is_refused(tmp_path, taran_eo):
     said = taran_eo("export", shipped(SMALL), "--to", "c99", "-o", tmp_path / "c", "--target", "z80")
     assert said.code == 2 and "leon3" in said.err
     assert taran_eo("export", shipped(SMALL), "--to", "vhdl", "-o", tmp_path / "c").code == 2
+
+
+@pytest.mark.parametrize("option", [("--memory", "2M"), ("--target", "leon3")])
+def test_what_a_form_does_not_take_is_refused(option, tmp_path, taran_eo):
+    said = taran_eo("export", shipped(SMALL), "--to", "onnx-integer", "-o", tmp_path / "o", *option)
+    assert said.code == 2 and "c99" in said.err and not (tmp_path / "o").exists()
 
 
 def test_a_missing_tool_is_named(tmp_path, monkeypatch, taran_eo):
@@ -266,11 +368,16 @@ def test_the_readme_tells_what_is_measured(repository, tmp_path):
 def test_the_fit_report_tells_what_a_model_takes(target, taran_eo):
     said = taran_eo("inspect", shipped("thin_unet32_e2m3"), "--target", target, "--tile", "64x64", "--json")
     told = json.loads(said.out)
-    assert said.code == (0 if told["fits"] else 1)
+    assert told["fits"] == {"cortex-m7": False, "host": "unknown", "sparc64": "unknown"}.get(target, True)
+    assert said.code == (1 if told["fits"] is False else 0)
     assert told["weight_bytes"] == 146_400 <= 150_000 < told["constant_bytes"]
     assert told["macs"] == Model.open().graph.macs(64, 64)
     if target != "host":
         assert told["instructions_are"].startswith("counted") and told["instructions"] > told["macs"] / 10
+
+
+def test_a_size_of_tile_is_of_a_target(taran_eo):
+    assert taran_eo("inspect", "--tile", "64x64").code == 2
 
 
 def test_what_does_not_fit_is_told_by_how_much_and_what_would_help():

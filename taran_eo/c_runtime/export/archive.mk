@@ -4,7 +4,7 @@
 #     make replay CC=... RUN=...      builds for another, and runs under an emulator
 
 CC = cc
-CFLAGS = -std=c99 -O2 -Wall -Wextra -Wconversion -pedantic -Werror
+CFLAGS = -std=c99 -O2 -Wall -Wextra -Wconversion -pedantic -Werror $(ROOM)
 MACHINE =
 RUN =
 

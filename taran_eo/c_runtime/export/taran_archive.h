@@ -14,6 +14,10 @@
 
 #include "taran.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What there is room for. */
 #ifndef TARAN_ARCHIVE_STEPS
 #define TARAN_ARCHIVE_STEPS 64
@@ -59,5 +63,9 @@ typedef struct {
 
 /* Check and take an archive; returns TARAN_ARCHIVE_GOOD, or why it cannot be flown. */
 int32_t taran_archive_open(const uint8_t *bytes, size_t size, taran_archive *archive);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -65,15 +65,16 @@ def main() -> int:
     """Run every vector."""
     manifest = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
     golden, output = manifest["golden"], manifest["output"]
-    tiles = np.fromfile(HERE / "golden" / "pixels.u8", np.uint8).reshape(-1, *golden["pixels"])
-    expected = np.fromfile(HERE / "golden" / "logits.i32", "<i4").reshape(-1, *golden["logits"])
+    tiles = np.fromfile(HERE / "golden" / "pixels.u8", np.uint8).reshape(golden["vectors"], *golden["pixels"])
+    expected = np.fromfile(HERE / "golden" / "logits.i32", "<i4").reshape(golden["vectors"], *golden["logits"])
     run = {"onnx-fp6": onnx_reference, "qonnx": qonnx}.get(manifest["form"], onnx_runtime)(HERE / manifest["program"])
     unit = output["scale"] if output["dtype"] == "float32" else 1.0
+    limit = output["limit"] / unit
     largest, changed, differing = 0.0, 0, 0
     for number, (tile, logits) in enumerate(zip(tiles, expected, strict=True)):
         units = run(tile[None])[0].astype(np.float64) / unit
         apart = float(np.abs(units - logits).max()) * output["scale"]
-        pixels = int(np.count_nonzero((units >= output["limit"]) != (logits >= output["limit"])))
+        pixels = int(np.count_nonzero((units >= limit) != (logits >= limit)))
         print(f"vector {number}: logits differ by up to {apart:.6g}, {pixels} pixels of the mask changed")
         largest = float(np.maximum(largest, apart))  # stays NaN, where max would not
         changed += pixels
