@@ -94,6 +94,7 @@ def export(
         MissingExtraError: A form that is not exact cannot be measured here.
         CorruptDataError: An exact form is not: a defect of taran_eo or of the tools here.
     """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - "." has no name
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(
             f"{folder} is there already and not empty", remedy="Name another folder, or empty this one", path=folder

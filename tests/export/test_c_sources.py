@@ -1,17 +1,19 @@
 """C that stands alone gives the integers of the reference, whatever the network, the tile and the memory."""
 
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from taran_eo.errors import ConfigError
+from taran_eo.errors import ConfigError, GraphError
+from taran_eo.export.archive import pack_graph
 from taran_eo.export.c_replay import write_replay
 from taran_eo.export.c_sources import write_c
-from taran_eo.graph import run
+from taran_eo.graph import Graph, run
 from taran_eo.target import open_target
 from tests.export.networks import ROUTES, networks
-from tests.graph.networks import random_unet
+from tests.graph.networks import chain, random_unet
 
 COUNT = len(list(networks(np.random.default_rng(0))))
 
@@ -48,6 +50,19 @@ def test_no_library_is_needed(tmp_path):
     assert {name for name in names if not name.startswith("taran_")} <= {"memset", "memcpy", "_GLOBAL_OFFSET_TABLE_"}
     header = (tmp_path / "model.h").read_text()
     assert header.count('extern "C"') == 1
+
+
+def test_what_the_runtime_lacks_is_refused_by_name(tmp_path):
+    """Numbers that need more than 16 bits; accumulators that need more than 32 are no graph."""
+    wide = chain("conv3", fmt="ue4m3")
+    for write in (pack_graph, lambda graph: write_c(graph, tmp_path, rows=16, cols=16, limit=0)):
+        with pytest.raises(GraphError, match=r"'t0' holds ue4m3.*16"):
+            write(wide)
+    with pytest.raises(GraphError, match=r"'t0' can reach \d+ in its accumulator, beyond int32"):
+        heavy = chain("conv3")
+        first = heavy.ops[0]
+        changed = replace(first, bias=np.full_like(first.bias, 2**31 - 1))
+        Graph(heavy.name, heavy.tensors, (changed, *heavy.ops[1:]), heavy.input, heavy.output)
 
 
 def least_memory(graph, rows, cols, folder):

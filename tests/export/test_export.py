@@ -215,14 +215,15 @@ def test_c_takes_what_its_target_has(tmp_path, taran_eo, monkeypatch):
     assert f"lack {lacking} bytes" in (tmp_path / "d" / "README.md").read_text()
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path, taran_eo):
+def test_a_folder_that_holds_something_is_left_alone(tmp_path, taran_eo, monkeypatch):
     (tmp_path / "mine.txt").write_text("mine")
     said = taran_eo("export", shipped(SMALL), "--to", "archive", "-o", tmp_path)
     assert said.code == 1 and "not empty" in said.err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     empty = tmp_path / "empty"
     empty.mkdir()
-    export(Model.open(shipped(SMALL)), form_named("onnx-integer"), empty, target=HOST)
+    monkeypatch.chdir(empty)
+    assert taran_eo("export", shipped(SMALL), "--to", "onnx-integer", "-o", ".").code == 0
     assert open_export(empty).form == "onnx-integer"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")], "something was left behind"
 
