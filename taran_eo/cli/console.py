@@ -40,8 +40,8 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Read ``ROWSxCOLS``.
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """Read ``ROWSxCOLS``, as given to an option.
 
     Raises:
         typer.BadParameter: It is something else.
@@ -49,7 +49,8 @@ def parse_size(text: str) -> tuple[int, int]:
     try:
         rows, cols = _counts(text.lower().split("x"))
     except ValueError as error:
-        raise typer.BadParameter(f"{text[:40]!r} is not ROWSxCOLS, e.g. 1024x2048") from error
+        message = f"{text[:40]!r} is not ROWSxCOLS, e.g. 1024x2048"
+        raise typer.BadParameter(message, param_hint=option) from error
     return rows, cols
 
 

@@ -61,7 +61,7 @@ def command(
         form_named(form),
         out,
         target=open_target(target),
-        tile=None if tile is None else parse_size(tile),
+        tile=None if tile is None else parse_size(tile, "--tile"),
         memory=memory,
         python=python,
     )

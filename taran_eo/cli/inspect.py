@@ -25,7 +25,7 @@ def command(
     if tile is not None and target is None:
         raise typer.BadParameter("--tile is of a --target")
     if target is not None:
-        content = _fit(path, target, (256, 256) if tile is None else parse_size(tile))
+        content = _fit(path, target, (256, 256) if tile is None else parse_size(tile, "--tile"))
     elif path is not None and path.suffix == ".product":
         content = _product(path)
     elif path is None or path.is_dir():
