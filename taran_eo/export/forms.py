@@ -45,6 +45,9 @@ class Order:
     target: Target
 
 
+_ONNX_RUNTIME = "Python with numpy and onnxruntime"
+
+
 @dataclass(frozen=True)
 class Form:
     """A form.
@@ -52,26 +55,26 @@ class Form:
     Attributes:
         name: As the command line knows it.
         what: What it is, for who receives it.
-        program: The file that holds the network.
+        write: Writes its files.
         exact: Whether its logits are those of the graph, bit for bit; else they are real numbers near them.
+        program: The file that holds the network.
+        names: Whether a program is of the graph of a digest.
         tile: Rows and columns of a tile where none are asked for; None: as the golden vectors are.
         fixed: Whether it is for tiles of one size.
         prover: The file that replays the golden vectors.
         needs: What its replay takes besides the folder.
-        write: Writes its files.
-        names: Whether a program is of the graph of a digest.
     """
 
     name: str
     what: str
-    program: str
-    exact: bool
-    tile: int | None
-    fixed: bool
-    prover: str
-    needs: str
     write: Callable[[Order, Path], Memory | None]
+    exact: bool = False
+    program: str = "model.onnx"
     names: Callable[[bytes, str], bool] = lambda program, digest: digest.encode() in program
+    tile: int | None = None
+    fixed: bool = False
+    prover: str = "replay.py"
+    needs: str = _ONNX_RUNTIME
 
 
 def _onnx(make: Callable[[Order], onnx.ModelProto]) -> Callable[[Order, Path], None]:
@@ -126,75 +129,41 @@ def _c99(order: Order, folder: Path) -> Memory:
     )
 
 
-_ONNX_RUNTIME = "Python with numpy and onnxruntime"
-
 FORMS = (
     Form(
         name="onnx-integer",
         what="Standard ONNX operators of opset 21 that compute the very integers of the network",
-        program="model.onnx",
         exact=True,
-        tile=None,
-        fixed=False,
-        prover="replay.py",
-        needs=_ONNX_RUNTIME,
         write=_onnx(lambda order: to_onnx(order.graph)),
     ),
     Form(
         name="onnx-qdq",
         what="QuantizeLinear and DequantizeLinear around each convolution, u8 activations and s8 weights, as runtimes "
         "on x86 fuse them",
-        program="model.onnx",
-        exact=False,
-        tile=None,
-        fixed=False,
-        prover="replay.py",
-        needs=_ONNX_RUNTIME,
         write=_onnx(lambda order: to_qdq(order.graph, signed=False)),
     ),
     Form(
         name="onnx-qdq-s8",
         what="QuantizeLinear and DequantizeLinear around each convolution, s8 activations and weights, symmetric, as "
         "TensorRT takes them",
-        program="model.onnx",
-        exact=False,
-        tile=None,
-        fixed=False,
-        prover="replay.py",
-        needs=_ONNX_RUNTIME,
         write=_onnx(lambda order: to_qdq(order.graph, signed=True)),
     ),
     Form(
         name="onnx-float",
         what="The network in float32, with nothing rounded between convolutions: what quantization is compared with",
-        program="model.onnx",
-        exact=False,
-        tile=None,
-        fixed=False,
-        prover="replay.py",
-        needs=_ONNX_RUNTIME,
         write=_onnx(lambda order: to_float(order.graph)),
     ),
     Form(
         name="onnx-fp6",
         what="Weights in the small floating-point types of ONNX (opset 28), activations rounded to their grid in "
         "floating point",
-        program="model.onnx",
-        exact=False,
-        tile=None,
-        fixed=False,
-        prover="replay.py",
         needs="Python with numpy and onnx of 1.23 or newer; ONNX Runtime does not run these types yet",
         write=_onnx(lambda order: to_small_floats(order.graph)),
     ),
     Form(
         name="qonnx",
         what="QONNX: Quant and FloatQuant nodes, for tools of the FINN and hls4ml families",
-        program="model.onnx",
-        exact=False,
-        tile=None,
         fixed=True,
-        prover="replay.py",
         needs="Python with qonnx 1.0 and onnx 1.22, in an environment of its own",
         write=_onnx(lambda order: to_qonnx(order.graph, *order.pixels.shape[2:])),
     ),
@@ -203,8 +172,6 @@ FORMS = (
         what="One file that a C program loads: weights packed in the codes of their format, and checked before use",
         program="model.taran",
         exact=True,
-        tile=None,
-        fixed=False,
         prover="Makefile",
         needs="make and a C compiler",
         write=_archive,
