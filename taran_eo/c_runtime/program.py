@@ -11,6 +11,9 @@ from taran_eo.formats import Format
 OUTPUTS = 16
 """Channels that kernels make at a time; ``TARAN_OUTPUTS`` in the header."""
 
+KINDS = ("load", "convolve", "pool", "upsample")
+"""Operations, by their number in the header."""
+
 GROUP_BYTES = 4
 """Bytes of a pixel that kernels take at a time."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.c_runtime import to_program
-from taran_eo.c_runtime.library import CRing, CTile, CWindow, CWorkers, aligned, built, in_c, laid_out, loaded
+from taran_eo.c_runtime.binding import CRing, CTile, CWindow, CWorkers, aligned, built, in_c, laid_out, loaded
 from taran_eo.engines.engine import check_request
 from taran_eo.errors import ConfigError
 from taran_eo.graph import Graph

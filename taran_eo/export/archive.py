@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from taran_eo.c_runtime import to_program
 from taran_eo.c_runtime.packing import unpacked
-from taran_eo.c_runtime.program import GROUP_BYTES, OUTPUTS, Weights
+from taran_eo.c_runtime.program import GROUP_BYTES, KINDS, OUTPUTS, Weights
 from taran_eo.errors import CorruptDataError, GraphError, TaranError
 from taran_eo.export.codes import CODE_BITS, numbers_of, packed_weights, unpack_codes
 from taran_eo.formats import Format, integer_image, parse_format
@@ -33,7 +33,6 @@ _HEADER = struct.Struct("<8sII32sHHI")  # magic, version, bytes, digest, formats
 _STEP = struct.Struct("<BBBBHBB")  # kind, lane, kernel, format, channels, sources, mantissa
 _RANGE = struct.Struct("<ii")
 _CHECKSUM = struct.Struct("<I")
-_KINDS = ("load", "convolve", "pool", "upsample")
 _LOGITS = 4  # the lane of a step that makes no tensor
 _WORDS = 255  # the format of weights that are no codes
 _UNIFORM = 255  # the mantissa of a grid that is not a minifloat's
@@ -90,9 +89,9 @@ def _written(graph: Graph) -> bytes:
             lane = _LOGITS if step.target is None else program.tensors[step.target].lane
             steps.append(_convolution(lane, step.weights, formats))
         elif step.source is not None:
-            steps.append(_STEP.pack(_KINDS.index(step.kind), 0, 0, 0, 0, 1, 0) + step.source.to_bytes(2, "little"))
+            steps.append(_STEP.pack(KINDS.index(step.kind), 0, 0, 0, 0, 1, 0) + step.source.to_bytes(2, "little"))
         else:
-            steps.append(_STEP.pack(_KINDS.index(step.kind), program.tensors[0].lane, 0, 0, graph.bands, 0, 0))
+            steps.append(_STEP.pack(KINDS.index(step.kind), program.tensors[0].lane, 0, 0, graph.bands, 0, 0))
     if len(formats) > MOST_FORMATS:
         raise _beyond(graph.output, f"needs {len(formats)} formats of weights, and an archive holds {MOST_FORMATS}")
     tables = b"".join(bytes([fmt.bits]) + numbers_of(fmt).astype("<i2").tobytes() for fmt in formats)
@@ -131,7 +130,7 @@ def _convolution(lane: int, weights: Weights, formats: list[Format]) -> bytes:
     used = slice(weights.channels)
     return b"".join(
         (
-            _STEP.pack(_KINDS.index("convolve"), lane, kernel, place, weights.channels, len(sources), mantissa),
+            _STEP.pack(KINDS.index("convolve"), lane, kernel, place, weights.channels, len(sources), mantissa),
             np.array(sources, "<u2").tobytes(),
             _RANGE.pack(weights.low, weights.high),
             weights.bias[used].astype("<i4").tobytes(),
@@ -221,9 +220,9 @@ def _tables(data: bytes) -> tuple[str, list[_Convolution]]:
     for _ in range(steps):
         kind, lane, kernel, place, channels, sources, _ = cursor.fields(_STEP)
         read = [tensors[source] for source in cursor.array("<u2", sources).tolist()]
-        if kind == _KINDS.index("load"):
+        if kind == KINDS.index("load"):
             tensors.append(_Rows(lane, 0, -(-channels // GROUP_BYTES) * GROUP_BYTES, channels))
-        elif kind == _KINDS.index("convolve"):
+        elif kind == KINDS.index("convolve"):
             low, _ = cursor.fields(_RANGE)
             padded = -(-channels // OUTPUTS) * OUTPUTS
             values = numbers[place] if place != _WORDS else None

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.c_runtime import Program, Step, source_file, to_program
-from taran_eo.c_runtime.library import COp, CRing, CSegment, CTensor, CWindow, in_c, laid_out
+from taran_eo.c_runtime.binding import COp, CRing, CSegment, CTensor, CWindow, in_c, laid_out
 from taran_eo.errors import ConfigError
 from taran_eo.export.codes import WIDE_BITS, numbers_of, packed_weights
 from taran_eo.formats import Format
@@ -60,9 +60,7 @@ def write_c(graph: Graph, folder: Path, *, rows: int, cols: int, limit: int, mem
         MissingExtraError: The native engine, which lays out memory, was not built.
     """
     program = to_program(graph, fold=False)
-    _, c = in_c(program)
-    window = CWindow(0, 0, rows >> graph.level, cols >> graph.level)
-    layouts = {stripe: laid_out(c, rows, cols, window, stripe) for stripe in STRIPES}
+    layouts = {stripe: layout(graph, program, rows, cols, stripe) for stripe in STRIPES}
     fitting = [stripe for stripe in STRIPES if memory is None or layouts[stripe][1] <= memory]
     if not fitting:
         least = min(size for _, size in layouts.values())
@@ -79,6 +77,12 @@ def write_c(graph: Graph, folder: Path, *, rows: int, cols: int, limit: int, mem
     for name in ("taran.h", "taran.c"):
         copyfile(source_file(name), folder / name)
     return Sources(fitting[0], arena, tables.weight_bytes, tables.bytes)
+
+
+def layout(graph: Graph, program: Program, rows: int, cols: int, stripe: int) -> tuple[Array[CRing], int]:
+    """Where the rows of each tensor of a tile lie, and the bytes of the arena."""
+    _, c = in_c(program)
+    return laid_out(c, rows, cols, CWindow(0, 0, rows >> graph.level, cols >> graph.level), stripe)
 
 
 def constants_of(graph: Graph, program: Program) -> tuple[int, int]:

@@ -2,14 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from ctypes import Array
 from dataclasses import dataclass
 from typing import Literal
 
 from taran_eo.c_runtime import Program, to_program
-from taran_eo.c_runtime.library import CRing, CWindow, in_c, laid_out
 from taran_eo.config import Settings, load_json
-from taran_eo.export.c_sources import STRIPES, constants_of
+from taran_eo.export.c_sources import STRIPES, constants_of, layout
 from taran_eo.graph import Graph, check_size, plan
 from taran_eo.target import Target, deploy
 
@@ -113,7 +111,7 @@ def fit(graph: Graph, target: Target, rows: int, cols: int) -> Fit:
     weights, constants = constants_of(graph, program)
     exchange = graph.bands * rows * cols + 4 * graph.classes * (rows >> graph.level) * (cols >> graph.level)
     for stripe in STRIPES:
-        _, arena = _layout(graph, program, rows, cols, stripe)
+        _, arena = layout(graph, program, rows, cols, stripe)
         constants_in, arena_in, short = _placed(target, constants + CODE_BYTES, arena + exchange)
         if not short:
             break
@@ -160,18 +158,12 @@ def remedies(graph: Graph, target: Target, found: Fit) -> Iterator[str]:
     )
     levels = max(tensor.level for tensor in graph.tensors.values())
     if levels > 1:
-        rings, arena = _layout(graph, to_program(graph, fold=False), found.rows, found.cols, found.stripe)
+        rings, arena = layout(graph, to_program(graph, fold=False), found.rows, found.cols, found.stripe)
         rows, size = max(((ring.rows, ring.rows * ring.row_bytes) for ring in rings), key=lambda each: each[1])
         yield (
             f"Fewer levels than {levels}: the tensor that takes most, {size / arena:.0%} of the arena, holds {rows} "
             "rows until the deepest level has seen them"
         )
-
-
-def _layout(graph: Graph, program: Program, rows: int, cols: int, stripe: int) -> tuple[Array[CRing], int]:
-    """Where the rows of each tensor lie, and the bytes of the arena."""
-    _, c = in_c(program)
-    return laid_out(c, rows, cols, CWindow(0, 0, rows >> graph.level, cols >> graph.level), stripe)
 
 
 def _placed(target: Target, constants: int, arena: int) -> tuple[str, str, int | None]:

@@ -59,28 +59,29 @@ def exactness(manifest: Manifest, *, replayed: bool) -> str:
 
 def _taken(manifest: Manifest, form: Form) -> str:
     given = manifest.input
-    bands, rows, cols = manifest.golden.pixels
-    batch = "1, " if form.program.endswith(".onnx") else ""
-    size = f"{rows}, {cols}" if form.fixed else "rows, cols"
     multiples = "" if form.fixed else f" Rows and columns must be multiples of {given.alignment}."
     return (
-        f"`uint8[{batch}{bands}, {size}]`, the bands {', '.join(given.bands)} of {given.bit_depth} bits at {given.gsd_m:g} m, "
-        f"as they are: no normalization.{multiples}"
+        f"`uint8{_shape(manifest.golden.pixels, 1, form)}`, the bands {', '.join(given.bands)} of {given.bit_depth} bits at "
+        f"{given.gsd_m:g} m, as they are: no normalization.{multiples}"
     )
 
 
 def _given(manifest: Manifest, form: Form) -> str:
     made = manifest.output
-    classes, rows, cols = manifest.golden.logits
-    batch = "1, " if form.program.endswith(".onnx") else ""
-    over = "" if made.reduction == 1 else f" / {made.reduction}"
-    size = f"{rows}, {cols}" if form.fixed else f"rows{over}, cols{over}"
     unit = f"integers, one unit of which is {made.scale:g}" if made.dtype == "int32" else "real numbers"
     what = "A pixel" if made.reduction == 1 else f"A cell of {made.reduction} x {made.reduction} pixels"
     return (
-        f"`{made.dtype}[{batch}{classes}, {size}]`, logits: {unit}. {what} is of the class {made.classes[-1]} where its "
-        f"logit is at least {made.limit:g} (a probability of {made.threshold:g})."
+        f"`{made.dtype}{_shape(manifest.golden.logits, made.reduction, form)}`, logits: {unit}. {what} is of the class "
+        f"{made.classes[-1]} where its logit is at least {made.limit:g} (a probability of {made.threshold:g})."
     )
+
+
+def _shape(golden: tuple[int, int, int], reduction: int, form: Form) -> str:
+    """The axes of an array: those of a golden vector, or of any tile where the form takes any; ONNX has a first one."""
+    channels, rows, cols = golden
+    over = "" if reduction == 1 else f" / {reduction}"
+    size = f"{rows}, {cols}" if form.fixed else f"rows{over}, cols{over}"
+    return f"[{'1, ' if form.program.endswith('.onnx') else ''}{channels}, {size}]"
 
 
 def _tiles(manifest: Manifest, form: Form) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.c_runtime import to_program
-from taran_eo.c_runtime.library import in_c
+from taran_eo.c_runtime.binding import in_c
 from taran_eo.engines.engine import check_request
 from taran_eo.graph import Graph
 from taran_eo.imagery.window import Window

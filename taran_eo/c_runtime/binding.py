@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo import c_runtime
-from taran_eo.c_runtime.program import Program, Reads, Rows, Step
+from taran_eo.c_runtime.program import KINDS, Program, Reads, Rows, Step
 from taran_eo.errors import MissingExtraError
 
 _ALIGNMENT = 64
-_KINDS = {"load": 0, "convolve": 1, "pool": 2, "upsample": 3}
 
 
 class CTensor(Structure):
@@ -155,7 +154,7 @@ def _segment(reads: Reads) -> CSegment:
 
 def _op(step: Step, segments: list[CSegment], kept: list[object]) -> COp:
     op = COp(
-        kind=_KINDS[step.kind],
+        kind=KINDS.index(step.kind),
         source=-1 if step.source is None else step.source,
         target=-1 if step.target is None else step.target,
     )
