@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taran_eo import engines
-from taran_eo.c_runtime import library, to_program
+from taran_eo.c_runtime import binding, to_program
 from taran_eo.engines import engines_for, fastest_engine, native, open_engine, open_pool
 from taran_eo.engines.native import VARIABLE, NativeEngine, kernels_here, peak_gmac_s
 from taran_eo.engines.onnxruntime import OnnxRuntimeEngine
@@ -359,7 +359,7 @@ def test_kernels_that_are_not_here_fall_back_and_say_so(monkeypatch):
     monkeypatch.setattr(
         native, "_all_kernels", lambda library: [(name, name == "portable", at) for name, _, at in everything(library)]
     )
-    forced(monkeypatch, native._all_kernels(library.loaded())[0][0])
+    forced(monkeypatch, native._all_kernels(binding.loaded())[0][0])
     native._told.cache_clear()
     with pytest.warns(UserWarning, match="cannot run the kernels"):
         assert NativeEngine(graph, 1).kernels == "portable"
@@ -368,9 +368,9 @@ def test_kernels_that_are_not_here_fall_back_and_say_so(monkeypatch):
 
 def test_without_the_library_onnxruntime_runs_and_it_is_said_once(monkeypatch):
     graph = random_unet(np.random.default_rng(0))
-    monkeypatch.setattr(library, "built", lambda: None)
+    monkeypatch.setattr(binding, "built", lambda: None)
     monkeypatch.setattr(native, "built", lambda: None)
-    library.loaded.cache_clear()
+    binding.loaded.cache_clear()
     engines._tell_missing.cache_clear()
     try:
         assert engines_for(graph) == ("reference", "onnxruntime")
@@ -380,7 +380,7 @@ def test_without_the_library_onnxruntime_runs_and_it_is_said_once(monkeypatch):
         with pytest.raises(MissingExtraError, match="C compiler"):
             open_engine("native", graph, threads=1)
     finally:
-        library.loaded.cache_clear()
+        binding.loaded.cache_clear()
 
 
 def test_an_engine_that_is_dropped_ends_its_threads():
