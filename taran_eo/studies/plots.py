@@ -32,7 +32,7 @@ def _pyplot() -> Any:  # noqa: ANN401 - a module
     try:
         import matplotlib as mpl
     except ModuleNotFoundError as error:
-        raise MissingExtraError.of("train", "matplotlib") from error
+        raise MissingExtraError.of("plots", "matplotlib") from error
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
