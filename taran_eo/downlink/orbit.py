@@ -5,25 +5,21 @@ altitude: so there is one propagator, and every orbit can be handed to any other
 """
 
 import math
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 from sgp4.api import SGP4_ERRORS, WGS72, Satrec
 from sgp4.conveniences import jday_datetime, sat_epoch_datetime
 from sgp4.exporter import export_tle
-from skyfield.api import load
-from skyfield.sgp4lib import theta_GMST1982
 
+from taran_eo.downlink import tle
+from taran_eo.downlink.instants import DAY_S, Instants, utc
 from taran_eo.errors import ConfigError, CorruptDataError
 
 Floats = NDArray[np.float64]
 
-DAY_S = 86400.0
 EARTH_RADIUS_KM = 6378.135
 """Equatorial radius of WGS 72, the one in SGP4 (Hoots and Roehrich, Spacetrack Report No. 3, 1980)."""
 EARTH_MU_KM3_S2 = 398600.8
@@ -34,65 +30,6 @@ _TROPICAL_YEAR_DAYS = 365.2421897
 """Mean tropical year (Meeus, Astronomical Algorithms, 2nd edition, chapter 27)."""
 _LOWEST_KM, _HIGHEST_KM = 150.0, 50000.0
 """Below, an orbit decays within a day; above, SGP4 is no model any more."""
-
-_LENGTH = 69
-_LINES: Mapping[int, re.Pattern[str]] = MappingProxyType(
-    {
-        1: re.compile(
-            r"1 [A-Z0-9 ]{5}[UCS ] .{8} \d\d[ \d]\d\d\.\d{8} [ +-]\.\d{8} [ +-]\d{5}[+-]\d [ +-]\d{5}[+-]\d [\d ] "
-            r"[ \d]{4}\d"
-        ),
-        2: re.compile(
-            r"2 [A-Z0-9 ]{5} [ \d]{3}\.\d{4} [ \d]{3}\.\d{4} [ \d]{7} [ \d]{3}\.\d{4} [ \d]{3}\.\d{4} "
-            r"[ \d]\d\.\d{8}[ \d]{5}\d"
-        ),
-    }
-)
-"""The columns of both lines (CelesTrak, NORAD Two-Line Element Set Format; catalogue numbers may be Alpha-5)."""
-_COPY = "Copy the element set again from its source, with all 69 characters of both lines"
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Instants:
-    """Moments of time, with the way that the Earth is turned at each: made once for any number of orbits.
-
-    Attributes:
-        times_s: float64[times], seconds from the start.
-        days: float64[times], whole part of the Julian date in UTC.
-        fractions: float64[times], rest of the Julian date.
-        angles_rad: float64[times], Greenwich mean sidereal time.
-        rate_rad_s: How fast that angle grows.
-    """
-
-    times_s: Floats
-    days: Floats
-    fractions: Floats
-    angles_rad: Floats
-    rate_rad_s: float
-
-    @classmethod
-    def of(cls, start: datetime, times_s: Floats) -> "Instants":
-        """The moments `times_s` seconds after `start`.
-
-        The difference of UT1 and UTC is that of the start throughout: it drifts by about a millisecond a day.
-
-        Raises:
-            ConfigError: `start` has no time zone.
-        """
-        start = utc(start)
-        whole, fraction = jday_datetime(start)
-        ut1_days = load.timescale(builtin=True).from_datetime(start).dut1 / DAY_S
-        fractions = fraction + np.asarray(times_s, dtype=np.float64) / DAY_S
-        carried = np.floor(fractions)
-        days, fractions = whole + carried, fractions - carried
-        angles, rates = theta_GMST1982(days, fractions + ut1_days)
-        return cls(np.asarray(times_s, dtype=np.float64), days, fractions, angles, float(rates.flat[0]) / DAY_S)
-
-    def at(self, which: NDArray[np.int64]) -> "Instants":
-        """Some of the moments."""
-        return Instants(
-            self.times_s[which], self.days[which], self.fractions[which], self.angles_rad[which], self.rate_rad_s
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +64,21 @@ class Orbit:
         if not text.isascii():
             place = next(place for place, letter in enumerate(text) if not letter.isascii())
             raise CorruptDataError(
-                f"The TLE holds {text[place]!r} as character {place + 1}, which is not ASCII", remedy=_COPY, place=place
+                f"The TLE holds {text[place]!r} as character {place + 1}, which is not ASCII",
+                remedy=tle.COPY,
+                place=place,
             )
         lines = [line.rstrip() for line in text.strip("\r\n").splitlines()]
         if len(lines) not in (2, 3):
             raise CorruptDataError(
-                f"The TLE has {len(lines)} lines instead of 2, or 3 with a name", remedy=_COPY, lines=len(lines)
+                f"The TLE has {len(lines)} lines instead of 2, or 3 with a name", remedy=tle.COPY, lines=len(lines)
             )
         line1, line2 = lines[-2:]
         for number, line in enumerate((line1, line2), start=1):
-            _check_line(number, line)
+            tle.check_line(number, line)
         if line1[2:7] != line2[2:7]:
             raise CorruptDataError(
-                f"Line 1 of the TLE is of satellite {line1[2:7]} and line 2 of {line2[2:7]}", remedy=_COPY
+                f"Line 1 of the TLE is of satellite {line1[2:7]} and line 2 of {line2[2:7]}", remedy=tle.COPY
             )
         name = lines[0].removeprefix("0 ").strip() if len(lines) == 3 else ""
         orbit = cls(name or line1[2:7].strip(), line1, line2)
@@ -381,59 +320,11 @@ def constellation(
     )
 
 
-def utc(moment: datetime) -> datetime:
-    """The moment in UTC.
-
-    Raises:
-        ConfigError: It has no time zone.
-    """
-    if moment.tzinfo is None:
-        raise ConfigError(
-            f"The time {moment.isoformat()} has no time zone",
-            remedy="Give it in UTC, as 2026-11-20T00:00:00Z",
-            moment=moment,
-        )
-    return moment.astimezone(UTC)
-
-
-def checksum(line: str) -> int:
-    """The last digit of a line of a TLE: the sum of its digits, with 1 for each minus sign, modulo 10."""
-    return sum(int(letter) if letter.isdigit() else letter == "-" for letter in line[: _LENGTH - 1]) % 10
-
-
-def _check_line(number: int, line: str) -> None:
-    if len(line) != _LENGTH:
-        raise CorruptDataError(
-            f"Line {number} of the TLE has {len(line)} characters instead of {_LENGTH}",
-            remedy=_COPY,
-            line=number,
-            length=len(line),
-        )
-    if not _LINES[number].fullmatch(line):
-        raise CorruptDataError(
-            f"Line {number} of the TLE has a column that it should not have: {line!r}", remedy=_COPY, line=number
-        )
-    expected, found = checksum(line), int(line[-1])
-    if expected != found:
-        raise CorruptDataError(
-            f"Line {number} of the TLE ends with the checksum {found}, but its characters add up to {expected}",
-            remedy=_COPY,
-            line=number,
-            expected=expected,
-            found=found,
-        )
-
-
 def _shifted(orbit: Orbit, name: str, *, node_deg: float, along_deg: float) -> Orbit:
-    node = _angle(orbit.node_deg + node_deg)
-    anomaly = _angle(orbit.mean_anomaly_deg + along_deg)
+    node = tle.angle(orbit.node_deg + node_deg)
+    anomaly = tle.angle(orbit.mean_anomaly_deg + along_deg)
     line2 = f"{orbit.line2[:17]}{node}{orbit.line2[25:43]}{anomaly}{orbit.line2[51:68]}"
-    return Orbit(name, orbit.line1, f"{line2}{checksum(line2)}")
-
-
-def _angle(degrees: float) -> str:
-    """An angle in its eight columns; what rounds to 360 is 0."""
-    return f"{round(degrees % 360.0, 4) % 360.0:8.4f}"
+    return Orbit(name, orbit.line1, f"{line2}{tle.checksum(line2)}")
 
 
 def _radius_km(altitude_km: float) -> float:

@@ -12,7 +12,8 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from taran_eo.downlink.orbit import Instants, Orbit
+from taran_eo.downlink.instants import Instants
+from taran_eo.downlink.orbit import Orbit
 from taran_eo.downlink.stations import Station
 from taran_eo.errors import ConfigError
 

@@ -2,16 +2,19 @@
 
 import math
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from taran_eo.config import Settings, load_toml
 from taran_eo.errors import ConfigError
 
 Floats = NDArray[np.float64]
 
+_LIGHT_M_S = 299792458.0
+"""Speed of light (SI)."""
 _A_KM = 6378.137
 _F = 1 / 298.257223563
 """Semi-major axis and flattening of the WGS 84 ellipsoid (NIMA TR8350.2)."""
@@ -27,7 +30,11 @@ class Station(Settings):
         altitude_m: Height above the WGS 84 ellipsoid.
         min_elevation_deg: Below this elevation nothing is received.
         antennas: How many satellites it can follow at once.
-        g_t_db_k: Gain over system noise temperature of one antenna at X band, clear sky, at 5 degrees or worse.
+        g_t_db_k: Gain over system noise temperature of one antenna at the carrier, clear sky; None where
+            `dish_m` and `noise_k` are given instead.
+        dish_m: Diameter of one antenna.
+        noise_k: System noise temperature.
+        efficiency: Of the antenna's aperture, where `dish_m` is given.
         uplink: Whether it can send too, so that lost frames may be asked for again.
         source: Where the figures are from.
     """
@@ -38,9 +45,26 @@ class Station(Settings):
     altitude_m: float = Field(default=0.0, ge=-500, le=9000)
     min_elevation_deg: float = Field(default=5.0, ge=0, lt=90)
     antennas: int = Field(default=1, ge=1)
-    g_t_db_k: float = Field(ge=-50, le=80, allow_inf_nan=False)
+    g_t_db_k: float | None = Field(default=None, ge=-50, le=80)
+    dish_m: float | None = Field(default=None, gt=0, le=500)
+    noise_k: float | None = Field(default=None, gt=0, le=10000)
+    efficiency: float = Field(default=0.55, gt=0, le=1)
     uplink: bool = True
-    source: str = Field(min_length=1)
+    source: str = Field(default="given by the scenario", min_length=1)
+
+    @model_validator(mode="after")
+    def _hears(self) -> Self:
+        parts = (self.dish_m, self.noise_k)
+        if (self.g_t_db_k is None) == (None in parts) or (self.g_t_db_k is not None and parts != (None, None)):
+            raise ValueError("give either g_t_db_k, or dish_m and noise_k")
+        return self
+
+    def g_t_at(self, frequency_hz: float) -> float:
+        """Gain over system noise temperature in dB/K, of the figure given or of the dish at a carrier."""
+        if self.dish_m is None or self.noise_k is None:
+            assert self.g_t_db_k is not None, "checked when the station was made"  # noqa: S101
+            return self.g_t_db_k
+        return dish_gain_dbi(self.dish_m, frequency_hz, self.efficiency) - 10.0 * math.log10(self.noise_k)
 
     def position_km(self) -> Floats:
         """Where it is in the frame that turns with the Earth, float64[3].
@@ -69,6 +93,19 @@ class Station(Settings):
         return np.array(
             [[-east, north, 0.0], [-sine * north, -sine * east, cosine], [cosine * north, cosine * east, sine]]
         )
+
+
+def dish_gain_dbi(diameter_m: float, frequency_hz: float, efficiency: float = 0.55) -> float:
+    """Gain of a parabolic antenna: efficiency times (pi diameter / wavelength) squared.
+
+    Source:
+        Roddy, Satellite Communications, 4th edition (2006), equation 6.32.
+
+    Example:
+        >>> round(dish_gain_dbi(5.0, 2.2e9, 0.5), 1)
+        38.2
+    """
+    return 10.0 * math.log10(efficiency * (math.pi * diameter_m * frequency_hz / _LIGHT_M_S) ** 2)
 
 
 class _Catalogue(Settings):
