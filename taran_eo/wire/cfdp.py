@@ -4,12 +4,13 @@ Source: CCSDS 727.0-B-5, CCSDS File Delivery Protocol.
 """
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
-from spacepackets.cfdp.defs import ChecksumType
+from spacepackets.cfdp.defs import ChecksumType, ConditionCode
 
 from taran_eo.config import Settings
 
@@ -32,7 +33,7 @@ class Cfdp(Settings):
         segment_bytes: The largest segment of a file; without it, as much as ends with the frame, so that a lost
             frame costs one segment and not two.
         max_file_bytes: The largest file that is sent or believed.
-        max_held_bytes: The most that the receiver holds of all unfinished files together.
+        max_held_bytes: The most that a receiver takes of all files together.
         ack_s: An end of file or a Finished that is not acknowledged is repeated after so long.
         nak_s: Missing parts that do not come are asked for again after so long.
         limit: So many repetitions without an answer, then the transaction fails by name.
@@ -90,8 +91,8 @@ class Received:
     Attributes:
         transaction: Its number among those of the sending entity.
         name: As the sender told it, not to be trusted as a path; None if the Metadata PDU was lost.
-        data: As many bytes as are known of, zeros in the gaps.
-        gaps: The missing ranges, start and stop in bytes, in order; the last stop is `size` where that is known.
+        data: The bytes up to the last one that arrived, zeros in the gaps before it.
+        gaps: The missing ranges, start and stop in bytes, in order; also the one behind `data`, where `size` is known.
         size: Bytes of the whole file; None if neither Metadata nor end of file arrived.
         complete: All bytes are there and their checksum is that of the sender.
         why: The named failure; empty if complete.
@@ -125,3 +126,26 @@ def checksum(data: bytes | bytearray, kind: ChecksumType) -> int | None:
     if kind is ChecksumType.CRC_32:
         return zlib.crc32(data)
     return None
+
+
+def named(condition: ConditionCode) -> str:
+    """A condition in the words of the standard, such as "nak limit reached"."""
+    return str(condition.name).lower().replace("_", " ")
+
+
+def union(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges of start and stop in order, those that touch or overlap as one, empty ones left out.
+
+    Example:
+        >>> union([(5, 9), (0, 2), (2, 3), (4, 4)])
+        [(0, 3), (5, 9)]
+    """
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if start == stop:
+            continue
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
+        else:
+            joined.append((start, stop))
+    return joined

@@ -9,7 +9,7 @@ Source: CCSDS 727.0-B-5, section 5.
 import binascii
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, assert_never
+from typing import Literal, TypeGuard, assert_never
 
 from spacepackets.cfdp import CrcFlag, EntityIdTlv, PduConfig, TransmissionMode
 from spacepackets.cfdp.defs import ChecksumType, ConditionCode, DeliveryCode, FileStatus
@@ -178,7 +178,7 @@ def parse(data: bytes) -> Pdu:
         pdu = _directive(route, data, head)
     except Exception as error:  # spacepackets: ValueError, IndexError, struct.error and kinds of its own
         raise _corrupt(f"is no directive: {error}", data) from error
-    if to_sender != _goes_to_sender(pdu):
+    if to_sender != goes_to_sender(pdu):
         raise _corrupt("goes the wrong way", data)
     return pdu
 
@@ -217,7 +217,8 @@ def _directive(route: Route, data: bytes, head: int) -> Pdu:
             raise ValueError(f"{other.name} is not spoken here")
 
 
-def _goes_to_sender(pdu: Pdu) -> bool:
+def goes_to_sender(pdu: Pdu) -> TypeGuard[Finished | Nak | Ack]:
+    """Whether it is the receiver that says this."""
     return isinstance(pdu, Finished | Nak) or (isinstance(pdu, Ack) and pdu.of == "end-of-file")
 
 
