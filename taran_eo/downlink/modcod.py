@@ -31,6 +31,8 @@ EN 302 307-1 V1.4.1, clauses 5.1.6, 5.3 and 5.5."""
 AMPLIFIER_LOSS_DB: Mapping[str, float] = MappingProxyType(
     {"BPSK": 0.5, "QPSK": 0.5, "8PSK": 0.6, "16APSK": 1.5, "32APSK": 2.8}
 )
+"""What a saturated amplifier costs each modulation, back-off and distortion together. Defaults of ours, after the
+losses with pre-distortion that EN 302 307-1, annex H.7, gives for a travelling-wave tube and one mode of each."""
 
 
 class Coding(StrEnum):
@@ -159,14 +161,30 @@ DVB_S2 = (
 """All modes of DVB-S2 with normal frames."""
 
 
-def _ccsds(name: str, modulation: str, code_rate: float, eb_n0_db: float, quality: str, source: str) -> ModCod:
+def _ccsds(modulation: str, code: str, code_rate: float, eb_n0_db: float, quality: str, source: str) -> ModCod:
     efficiency = _BITS[modulation] * code_rate
     es_n0_db = eb_n0_db + 10.0 * math.log10(efficiency)
-    return ModCod(name, modulation, efficiency, efficiency, es_n0_db, quality, source)
+    return ModCod(f"{modulation} {code}", modulation, efficiency, efficiency, es_n0_db, quality, source)
 
 
-CCSDS = (_ccsds("QPSK uncoded", "QPSK", 1.0, 9.59, "bit error rate 1e-5", "Q(sqrt(2 Eb/N0))"),)
-"""The codes of CCSDS 131.0-B-5, each on QPSK (OQPSK and BPSK take the same Eb/N0)."""
+_RS = 223 / 255
+_WORDS = "codeword error rate 1e-4"
+_CURVES = "CCSDS 130.1-G-3, read off its curves, good to 0.3 dB"
+_CODES = (
+    ("uncoded", 1.0, 9.59, "bit error rate 1e-5", "exact: Q(sqrt(2 Eb/N0))"),
+    ("RS(255,223)", _RS, 6.39, _WORDS, "exact: more than 16 of 255 symbols wrong, CCSDS 130.1-G-2, section 5"),
+    ("convolutional 1/2", 0.5, 4.2, "bit error rate 1e-5", "union bound over the weights of CCSDS 131.0-B, section 3"),
+    ("convolutional 1/2 + RS(255,223)", 0.5 * _RS, 2.4, _WORDS, "simulated, interleaving depth 5, unquantized Viterbi"),
+    ("turbo 1/2", 0.5, 1.1, "frame error rate 1e-4, 8920 bits", _CURVES),
+    ("LDPC 1/2", 0.5, 1.1, "frame error rate 1e-4, 16384 bits", _CURVES),
+    ("LDPC 2/3", 2 / 3, 1.8, "frame error rate 1e-4, 16384 bits", _CURVES),
+    ("LDPC 4/5", 4 / 5, 2.7, "frame error rate 1e-4, 16384 bits", _CURVES),
+    ("LDPC 7/8", 7136 / 8160, 3.9, "frame error rate 1e-4, 7136 bits", _CURVES),
+)
+"""Code, rate, Eb/N0 that it takes, at which quality, and the source of the latter two."""
+
+CCSDS = tuple(_ccsds(modulation, *code) for modulation in ("BPSK", "QPSK") for code in _CODES)
+"""The codes of CCSDS 131.0-B-5. Their check symbols are counted here and not again in the frames; OQPSK is as QPSK."""
 
 FAMILIES: Mapping[str, tuple[ModCod, ...]] = MappingProxyType({"dvb-s2": DVB_S2, "ccsds": CCSDS})
 """Modes that one transmitter and receiver share."""

@@ -125,7 +125,7 @@ def station(name: str) -> Station:
 
     Example:
         >>> station("svalbard").latitude_deg
-        78.2306
+        78.22977
     """
     known = {found.name: found for found in catalogue()}
     if name not in known:
