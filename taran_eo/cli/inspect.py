@@ -116,13 +116,15 @@ def _product(path: Path) -> dict[str, Any]:
 
     try:
         data = path.read_bytes()
-        content = asdict(unpack(data))
+        product = unpack(data)
+        ships = [asdict(ship) for ship in product.ships()]
     except OSError as error:
         raise CorruptDataError(f"{path} cannot be read: {error.strerror}", remedy="Check the file") from error
     except CorruptDataError as error:
         raise CorruptDataError(f"{path} is damaged: {error.what}", remedy=error.remedy) from error
-    blocks = content.pop("blocks")
-    return {"bytes": len(data), **content, "tiles": len(blocks), "tiles_with_ships": sum(map(bool, blocks))}
+    header = asdict(product.header)
+    sizes = {step: sum(map(len, items.values())) for step, items in product.items.items()}
+    return {"bytes": len(data), **header, "ships": ships, "bytes_of_levels": sizes, **asdict(product.made_by())}
 
 
 def _scene(path: Path) -> dict[str, Any]:

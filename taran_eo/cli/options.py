@@ -35,6 +35,7 @@ GateFolder = Annotated[
         "run everywhere.",
     ),
 ]
+Level = Literal["counts", "ships", "mask", "chips", "regions", "scene"]
 EngineChoice = Annotated[
     Literal["auto", "native", "onnxruntime", "reference"],
     typer.Option(help="What computes; integer models give the same results, bit for bit."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from taran_eo.cli.console import complain, on_terminal, parse_bands, print_json, print_table
-from taran_eo.cli.options import Bands, EngineChoice, GateFolder, ModelFolder, Threshold, folder, open_gate
+from taran_eo.cli.options import Bands, EngineChoice, GateFolder, Level, ModelFolder, Threshold, folder, open_gate
 
 if TYPE_CHECKING:
     from taran_eo.onboard import Progress, Summary
@@ -42,6 +42,14 @@ def command(
         bool, typer.Option("--resample", help="Bring scenes of another resolution to that of the model.")
     ] = False,
     min_ship_pixels: Annotated[int, typer.Option(min=1, help="Leave smaller ships out of the list.")] = 1,
+    level: Annotated[
+        Level,
+        typer.Option(
+            help="How much of a scene goes down: counts, with ships, with the mask; with chips of ships, with ships and "
+            "surroundings above a coarse sea, or with the whole scene."
+        ),
+    ] = "mask",
+    codec: Annotated[str, typer.Option(help="How pixels that go down are compressed, e.g. jpeg-ls-near-2.")] = "jpeg-ls",
     jobs: Annotated[int, typer.Option(min=1, help="Scenes done at the same time.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run ended, however it did.")] = False,
     on_error: Annotated[
@@ -62,6 +70,8 @@ def command(
         gsd_m=gsd,
         resample=resample,
         min_ship_pixels=min_ship_pixels,
+        level=level,
+        codec=codec,
     )
     signal(SIGTERM, default_int_handler)  # whoever stops a service gets the same orderly end as with Ctrl-C
     try:

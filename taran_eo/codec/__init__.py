@@ -1,14 +1,46 @@
-"""Masks and products to bytes and back.
+"""The product ladder: counts, ships, mask, and pixels of ships, of their surroundings or of all, to bytes and back.
 
-`RunLength` compresses and expands a mask; `Product` is a scene's metadata, ships and mask blocks, which
-`pack` and `unpack` put on the wire and take from it. Whatever the bytes, they either give what was written or
-raise `CorruptDataError`; sizes are checked before anything is allocated.
+A `Product` is one scene as it goes down; `pack` and `unpack` put it on the wire and take it from there, `bundles` puts
+many of them together, and `scan` and `gather` find what is left of them after a bad link. `RunLength` compresses
+masks. Whatever the bytes, they either give what was written or raise `CorruptDataError`; sizes are checked before
+anything is allocated.
 """
 
-from taran_eo.codec.product import Product, pack, unpack
+from taran_eo.codec.bundle import Bundle, bundles
+from taran_eo.codec.header import Header, Origin
+from taran_eo.codec.part import scan
+from taran_eo.codec.product import (
+    LEVELS,
+    Level,
+    Product,
+    assemble,
+    compress_mask,
+    gather,
+    pack,
+    parts,
+    unpack,
+    windows,
+)
 from taran_eo.codec.run_length import RunLength
+from taran_eo.codec.ship_list import Sighting, pages
 
-CODECS = (RunLength(),)
-"""The mask codecs, by which products may be compressed."""
-
-__all__ = ["CODECS", "Product", "RunLength", "pack", "unpack"]
+__all__ = [
+    "LEVELS",
+    "Bundle",
+    "Header",
+    "Level",
+    "Origin",
+    "Product",
+    "RunLength",
+    "Sighting",
+    "assemble",
+    "bundles",
+    "compress_mask",
+    "gather",
+    "pack",
+    "pages",
+    "parts",
+    "scan",
+    "unpack",
+    "windows",
+]

@@ -1,201 +1,291 @@
-"""What goes down for one scene: metadata, the ships, and the mask in blocks that are compressed one by one.
+"""What goes down for one scene, level by level: counts, ships, mask, and pixels of ships, surroundings or all.
 
-Layout, version 1 (numbers are LEB128)::
-
-    "TEOP" 0x01 | length of the content | content as a zstandard frame | CRC-32 (4 bytes, little endian)
-    content: length of the JSON | JSON | length of each block | blocks
-
-A block covers one tile of the scene's grid, row by row; a block without bytes is all sea, so that empty sea
-costs a fraction of a byte. The frame uses a text of our own as its dictionary: it holds the field names, and
-spares some 300 bytes a product. That text is part of version 1 and never changes.
+A product is packed as parts (`taran_eo.codec.part`), so that a file of one product, a file of many, and whatever of
+them survived a bad link are all read the same way, and what is missing is known by name.
 """
 
-import dataclasses
-import math
-import zlib
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
 
-from taran_eo.codec import frame, leb128
+from taran_eo.codec import legacy
+from taran_eo.codec.header import MOST_ITEMS, Header, Origin, Step, close_header, open_header, open_origin
+from taran_eo.codec.part import ORIGIN, Part, in_parts, pack_part, unpack_part
 from taran_eo.codec.run_length import RunLength
-from taran_eo.errors import CorruptDataError, FormatError
-from taran_eo.imagery.mask import SEA
+from taran_eo.codec.ship_list import Sighting, pages, read_page
+from taran_eo.errors import CorruptDataError
+from taran_eo.imagery.mask import NODATA, SEA, SHIP
 from taran_eo.imagery.window import Window
 
-_MAGIC = b"TEOP\x01"
-_CRC_BYTES = 4
+Level = Literal["counts", "ships", "mask", "chips", "regions", "scene"]
+"""How much of a scene goes down; each holds the ones before it, but of the last three a product has one at most."""
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+STEPS: tuple[Step, ...] = get_args(Step)
+
 _REMEDY = "Fetch the product again; if it stays so, it was not written by this version of taran_eo"
-_DICTIONARY = (
-    b'"longitude_deg":-1"latitude_deg":0.{"row":1,"col":1,"box":[[1.5,2.5],[3.5,4.5],[5.5,6.5],[7.5,8.5]],'
-    b'"length_px":1,"width_px":1,"length_m":null,"width_m":null,"heading_deg":90.0,"pixels":100,"score":0.9,'
-    b'"longitude_deg":null,"latitude_deg":null},{"row":'
-    b'{"schema_version":1,"scene":"a","rows":768,"cols":768,"tile":768,"crs":"EPSG:32631","transform":[1.5,0.0,'
-    b'500000.0,0.0,-1.5,4649776.0],"gsd_m":1.5,"stretch":null,"model":"thin_unet32_e2m3","model_digest":"0",'
-    b'"threshold":0.5,"software":"taran-eo 0.1.0","codec":"run-length","ships":[]}'
-    b'"rows":768,"cols":768,"tile":768,"crs":null,"transform":null,"gsd_m":null,"stretch":null,'
-    b'"model":"thin_unet32_e2m3","model_digest":"'
-)
-
-_Size = Annotated[int, Field(ge=1, lt=1 << 31)]
+_SEA, _CODED, _NODATA = range(3)
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+@dataclass(frozen=True)
 class Product:
-    """One scene as it is sent down; checked field by field when it is made.
+    """One scene as it is sent down, or as much of it as has arrived.
 
     Attributes:
-        scene: Name of the scene.
-        rows: Rows of the scene in pixels.
-        cols: Columns of the scene in pixels.
-        tile: Side in pixels of the square blocks that the mask is cut into, counted from the scene's origin.
-        crs: Coordinate reference system, ``EPSG:code`` or WKT; None without georeference.
-        transform: Affine a, b, c, d, e, f: easting = a * col + b * row + c, northing = d * col + e * row + f,
-            col and row at the upper left corner of a pixel; None without georeference.
-        gsd_m: Ground sampling distance in metres, None where it is not known.
-        stretch: What made 8-bit pixels of the scene, None where they were 8-bit.
-        model: Name of the model.
-        model_digest: SHA-256 of the model's program, hexadecimal.
-        threshold: Probability from which on a pixel is ship.
-        gate: First digits of the SHA-256 of the gate's program, which decided where the model ran; None where it ran
-            everywhere, as it did in the first version of this list.
-        software: Program and version that made the product.
-        ships: One record a ship, as `taran_eo.ships.Ship.record` gives it.
-        codec: Name of the codec of the blocks.
-        blocks: The compressed mask, one block a tile in row-major order; empty bytes are a block of sea.
-        schema_version: Version of this list of fields.
+        header: Counts, and where the scene lies.
+        items: Of each level above the counts, what has arrived by number.
+        origin: What made it; None where that has not arrived.
     """
 
-    scene: str
-    rows: _Size
-    cols: _Size
-    tile: _Size
-    crs: str | None
-    transform: tuple[float, float, float, float, float, float] | None
-    gsd_m: float | None
-    stretch: JsonValue
-    model: str
-    model_digest: str
-    threshold: float
-    software: str
-    ships: tuple[dict[str, JsonValue], ...]
-    gate: str | None = None
-    codec: Literal["run-length"] = "run-length"
-    blocks: tuple[bytes, ...] = ()
-    schema_version: Literal[1, 2] = 2
+    header: Header
+    items: Mapping[Step, Mapping[int, bytes]]
+    origin: Origin | None
 
-    def windows(self) -> Iterator[Window]:
-        """Where the blocks lie in the scene, in their order."""
-        for row in range(0, self.rows, self.tile):
-            for col in range(0, self.cols, self.tile):
-                yield Window(row, col, min(self.tile, self.rows - row), min(self.tile, self.cols - col))
-
-    def mask_blocks(self) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
-        """Each block's window and labels uint8[rows, cols], one at a time.
+    def made_by(self) -> Origin:
+        """What made it.
 
         Raises:
-            CorruptDataError: A block that cannot be expanded, or that has another size than its window.
+            CorruptDataError: That has not arrived.
         """
-        codec = RunLength()
-        for window, block in zip(self.windows(), self.blocks, strict=True):
+        if self.origin is None:
+            raise CorruptDataError(f"What made {self.header.scene} is missing", remedy="Ask for it again")
+        return self.origin
+
+    def missing(self) -> tuple[str, ...]:
+        """What has not arrived, one line each; empty where all has."""
+        told = [] if self.origin is not None else ["which model made it"]
+        for step, count in self.header.levels.items():
+            absent = [number for number in range(count) if number not in self.items.get(step, {})]
+            if absent:
+                told.append(f"{len(absent)} of {count} items of level {step}: {_ranges(absent)}")
+        return tuple(told)
+
+    def ships(self) -> tuple[Sighting, ...]:
+        """The ships of all pages that have arrived, in their order.
+
+        Raises:
+            CorruptDataError: A page that no encoder of ours wrote.
+        """
+        return tuple(ship for _, page in sorted(self.items.get("ships", {}).items()) for ship in read_page(page))
+
+    def mask_blocks(
+        self, told: Callable[[str, CorruptDataError], None] | None = None
+    ) -> Iterator[tuple[Window, NDArray[np.uint8] | None]]:
+        """Each block's window and labels uint8[rows, cols], or None where it has not arrived.
+
+        Args:
+            told: Takes the name of a block that cannot be read, and why; it counts as not arrived. None to raise.
+
+        Raises:
+            CorruptDataError: The layout is none, or a block cannot be expanded, or is of another size than its window.
+        """
+        header, coded = self.header, 0
+        blocks = self.items.get("mask", {})
+        for window, kind in zip(windows(header), kinds(header), strict=True):
             shape = (window.rows, window.cols)
-            if not block:
-                yield window, np.full(shape, SEA, dtype=np.uint8)
+            if kind != _CODED:
+                yield window, np.full(shape, SEA if kind == _SEA else NODATA, dtype=np.uint8)
                 continue
-            labels = codec.expand(block, max_pixels=window.rows * window.cols)
-            if labels.shape != shape:
-                raise CorruptDataError(
-                    f"The block at row {window.row}, column {window.col} has the shape {labels.shape}, not {shape}",
-                    remedy=_REMEDY,
-                )
-            yield window, labels
+            block = blocks.get(coded)
+            coded += 1
+            if block is None:
+                yield window, None
+                continue
+            try:
+                yield window, _labels(block, window)
+            except CorruptDataError as error:
+                if told is None:
+                    raise
+                told(f"the mask at row {window.row}, column {window.col}", error)
+                yield window, None
 
 
-_SCHEMA: TypeAdapter[Any] = TypeAdapter(Product)
+def _labels(block: bytes, window: Window) -> NDArray[np.uint8]:
+    labels = RunLength().expand(block, max_pixels=window.rows * window.cols)
+    if labels.shape != (window.rows, window.cols):
+        raise CorruptDataError(
+            f"The block at row {window.row}, column {window.col} has the shape {labels.shape}, "
+            f"not {(window.rows, window.cols)}",
+            remedy=_REMEDY,
+        )
+    return labels
 
 
-def _block_count(product: Product) -> int:
-    return math.ceil(product.rows / product.tile) * math.ceil(product.cols / product.tile)
+def _ranges(numbers: Sequence[int]) -> str:
+    """``0-3, 7`` for 0, 1, 2, 3, 7; a long list is cut."""
+    runs = [list(run) for _, run in groupby(enumerate(numbers), key=lambda each: each[1] - each[0])]
+    told = [str(run[0][1]) if len(run) == 1 else f"{run[0][1]}-{run[-1][1]}" for run in runs]
+    return ", ".join(told[:8]) + (" ..." if len(told) > 8 else "")
+
+
+def windows(header: Header) -> Iterator[Window]:
+    """Where the blocks of a scene lie in it, in their order."""
+    for row in range(0, header.rows, header.tile):
+        for col in range(0, header.cols, header.tile):
+            yield Window(row, col, min(header.tile, header.rows - row), min(header.tile, header.cols - col))
+
+
+def kinds(header: Header) -> Iterator[int]:
+    """What each block of the mask is.
+
+    Raises:
+        CorruptDataError: The header's layout is none.
+    """
+    pairs = list(zip(header.layout[::2], header.layout[1::2], strict=False))
+    blocks = -(-header.rows // header.tile) * -(-header.cols // header.tile)
+    if blocks > MOST_ITEMS:
+        raise CorruptDataError(
+            f"{header.scene} is cut into {blocks} blocks, and {MOST_ITEMS} are accepted", remedy=_REMEDY, blocks=blocks
+        )
+    coded = sum(count for kind, count in pairs if kind == _CODED)
+    sound = len(header.layout) % 2 == 0 and all(kind <= _NODATA for kind, _ in pairs)
+    if not sound or sum(count for _, count in pairs) != blocks or coded != header.levels.get("mask", coded):
+        raise CorruptDataError(
+            f"The layout of the mask of {header.scene} is not that of {blocks} blocks", remedy=_REMEDY
+        )
+    for kind, count in pairs:
+        for _ in range(count):
+            yield kind
+
+
+def compress_mask(blocks: Iterable[NDArray[np.uint8]]) -> tuple[tuple[int, ...], list[bytes]]:
+    """The layout of a mask, and an item for each block that is not all sea or all nodata.
+
+    Args:
+        blocks: The labels uint8[rows, cols] of each block, row by row.
+    """
+    codec, items, found = RunLength(), list[bytes](), list[int]()
+    for labels in blocks:
+        low, high = labels.min(), labels.max()
+        found.append(_CODED if low != high or low not in (SEA, NODATA) else _SEA if low == SEA else _NODATA)
+        if found[-1] == _CODED:
+            items.append(codec.compress(labels))
+    return tuple(number for kind, run in groupby(found) for number in (kind, len(list(run)))), items
+
+
+def assemble(origin: Origin, header: Header, items: Mapping[Step, Sequence[bytes]]) -> Product:
+    """A whole product; the header's counts of items are those of `items`."""
+    header = replace(header, levels={step: len(items[step]) for step in STEPS if step in items})
+    return Product(header, {step: dict(enumerate(items[step])) for step in header.levels}, origin)
+
+
+def parts(product: Product, levels: Collection[Level] = LEVELS) -> Iterator[Part]:
+    """The parts of a whole product, in the order of the ladder; with the counts comes first what made it."""
+    header = product.header
+    if "counts" in levels:
+        origin = product.made_by()
+        yield Part(ORIGIN, origin.key, 0, (close_header(origin),))
+        yield Part(0, header.key, 0, (close_header(header),))
+    for step in header.levels:
+        if step in levels:
+            items = product.items.get(step, {})
+            yield from in_parts(LEVELS.index(step), header.key, [items[number] for number in range(len(items))])
 
 
 def pack(product: Product) -> bytes:
-    """The bytes of a product.
+    """The bytes of a whole product."""
+    return b"".join(map(pack_part, parts(product)))
+
+
+def unpack(data: bytes) -> Product:
+    """The product that `pack` made these bytes of, or the first versions of this package.
+
+    Items are not expanded here; what is in them is checked where they are.
 
     Raises:
-        FormatError: The product has not one block for each tile of its grid.
+        CorruptDataError: Any other bytes.
     """
-    if len(product.blocks) != _block_count(product):
-        raise FormatError(
-            f"A product of {product.rows} x {product.cols} pixels in tiles of {product.tile} "
-            f"has {len(product.blocks)} blocks instead of {_block_count(product)}",
-            remedy="Give one block for each tile, row by row",
-        )
-    text = _SCHEMA.dump_json(product, exclude={"blocks"})
-    sizes = leb128.encode(np.array([len(block) for block in product.blocks]))
-    content = leb128.encode(np.array([len(text)])) + text + sizes + b"".join(product.blocks)
-    body = _MAGIC + leb128.encode(np.array([len(content)])) + frame.close(content, dictionary=_DICTIONARY)
-    return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "little")
+    if data.startswith(legacy.MAGIC):
+        return _from_legacy(legacy.unpack(data))
+    found, position = list[Part](), 0
+    while position < len(data):
+        part, position = unpack_part(data, position)
+        found.append(part)
+    gathered = gather(found)
+    if gathered.faults:
+        raise gathered.faults[0]
+    if len(gathered.products) != 1 or gathered.orphans or gathered.products[0].missing():
+        raise CorruptDataError("The bytes are not those of one whole product", remedy=_REMEDY)
+    return gathered.products[0]
 
 
-def unpack(data: bytes, *, max_bytes: int = 1 << 28) -> Product:
-    """The product that `pack` made these bytes of.
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What parts came to.
 
-    The blocks are not expanded here; each carries its own checksum.
-
-    Args:
-        data: What `pack` returned.
-        max_bytes: The largest content that is accepted; nothing is allocated before this is checked.
-
-    Raises:
-        CorruptDataError: Any other bytes, or content of more than `max_bytes`.
+    Attributes:
+        products: Products, whole or not, in the order in which their headers came.
+        orphans: What came of scenes whose header did not, a line each.
+        faults: Parts that no encoder of ours wrote.
     """
-    if not data.startswith(_MAGIC):
-        raise CorruptDataError(f"A product begins with {data[:5].hex()}, not with {_MAGIC.hex()}", remedy=_REMEDY)
-    body, crc = data[:-_CRC_BYTES], data[-_CRC_BYTES:]
-    if zlib.crc32(body) != int.from_bytes(crc, "little"):
-        raise CorruptDataError("A product does not match its checksum", remedy=_REMEDY)
-    size, position = leb128.read_one(body, len(_MAGIC))
-    if size > max_bytes:
-        raise CorruptDataError(
-            f"A product claims {size} bytes of content, and {max_bytes} are accepted",
-            remedy="Raise max_bytes if the product is trusted",
-            size=size,
-            max_bytes=max_bytes,
-        )
-    content = frame.open_(body[position:], size, dictionary=_DICTIONARY)
-    text_size, position = leb128.read_one(content, 0)
-    text = content[position : position + text_size]
-    try:
-        product: Product = _SCHEMA.validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "its start"
-        raise CorruptDataError(
-            f"The metadata of a product is not valid at {where}: {first['msg']}",
-            remedy=_REMEDY,
-        ) from error
-    return dataclasses.replace(product, blocks=_blocks(content, position + text_size, _block_count(product)))
+
+    products: tuple[Product, ...]
+    orphans: tuple[str, ...]
+    faults: tuple[CorruptDataError, ...]
 
 
-def _blocks(content: bytes, position: int, count: int) -> tuple[bytes, ...]:
-    """The `count` blocks whose lengths begin at `position`; they must end where the content ends."""
-    if count > len(content) - position:
-        raise CorruptDataError(f"A product has no room for the lengths of its {count} blocks", remedy=_REMEDY)
-    sizes = []
-    for _ in range(count):
-        size, position = leb128.read_one(content, position)
-        sizes.append(size)
-    if position + sum(sizes) != len(content):
-        raise CorruptDataError(
-            f"The blocks of a product take {sum(sizes)} bytes, but {len(content) - position} are there",
-            remedy=_REMEDY,
-        )
-    blocks = []
-    for size in sizes:
-        blocks.append(content[position : position + size])
-        position += size
-    return tuple(blocks)
+def gather(found: Iterable[Part]) -> Gathered:
+    """The products that parts belong to; the same part may come twice."""
+    origins: dict[str, Origin] = {}
+    headers: dict[bytes, Header] = {}
+    items: dict[bytes, dict[Step, dict[int, bytes]]] = defaultdict(lambda: defaultdict(dict))
+    faults = []
+    for part in found:
+        try:
+            if part.kind == ORIGIN:
+                origins[part.key.hex()] = open_origin(_only(part), part.key)
+            elif part.kind == 0:
+                headers[part.key] = open_header(_only(part), part.key)
+            elif part.kind < len(LEVELS):
+                items[part.key][STEPS[part.kind - 1]] |= dict(enumerate(part.items, start=part.first))
+            else:
+                raise CorruptDataError(f"A part is of the unknown kind {part.kind}", remedy=_REMEDY)
+        except CorruptDataError as error:
+            faults.append(error)
+    products = (
+        Product(header, dict(items.pop(key, {})), origins.get(header.origin)) for key, header in headers.items()
+    )
+    return Gathered(tuple(products), tuple(_orphan(key, held) for key, held in items.items()), tuple(faults))
+
+
+def _orphan(key: bytes, held: Mapping[Step, Mapping[int, bytes]]) -> str:
+    told = ", ".join(f"{len(items)} of level {step}" for step, items in held.items())
+    return f"the header of scene {key.hex()}, of which came {told}"
+
+
+def _only(part: Part) -> bytes:
+    if len(part.items) != 1 or part.first:
+        raise CorruptDataError(f"A header comes in {len(part.items)} items from {part.first} on", remedy=_REMEDY)
+    return part.items[0]
+
+
+def _from_legacy(old: legacy.Fields) -> Product:
+    kind = {False: _SEA, True: _CODED}
+    layout = tuple(number for coded, run in groupby(map(bool, old.blocks)) for number in (kind[coded], len(list(run))))
+    ships = [Sighting.of(each.box, each.score, each.pixels) for each in old.ships]
+    blocks = [block for block in old.blocks if block]
+    labels = [RunLength().expand(block, max_pixels=old.tile**2) for block in blocks]
+    origin = Origin(old.model, old.model_digest, old.threshold, old.software, old.gate)
+    header = Header(
+        origin=origin.key.hex(),
+        scene=old.scene,
+        rows=old.rows,
+        cols=old.cols,
+        crs=old.crs,
+        transform=old.transform,
+        bands=3,
+        gsd_m=old.gsd_m,
+        stretch=old.stretch,
+        ships=len(ships),
+        ship_pixels=sum(int((each == SHIP).sum()) for each in labels),
+        nodata_pixels=sum(int((each == NODATA).sum()) for each in labels),
+        tile=old.tile,
+        layout=layout,
+        levels={},
+    )
+    return assemble(origin, header, {"ships": pages(ships), "mask": blocks})

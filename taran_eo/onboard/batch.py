@@ -15,8 +15,8 @@ from taran_eo.imagery.scene import find_scenes
 from taran_eo.journal import Finished, Journal, Skipped
 from taran_eo.model import Model
 from taran_eo.onboard.crew import Crew, Options, Result, Task, in_turn
-from taran_eo.onboard.outputs import located, names, sweep
 from taran_eo.onboard.scene import SOFTWARE
+from taran_eo.outputs import located, names, sweep
 from taran_eo.provenance import cores, peak_rss_kib
 
 

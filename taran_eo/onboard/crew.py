@@ -12,6 +12,8 @@ from traceback import extract_tb
 from types import TracebackType
 from typing import Literal
 
+from taran_eo.codec import Level
+from taran_eo.codec.image import codec_named
 from taran_eo.engines import Engine, EngineName, open_pool
 from taran_eo.errors import ContractError, ImageryError, TaranError
 from taran_eo.gate import Gate, check_gate, check_model
@@ -21,8 +23,8 @@ from taran_eo.journal import Finished, Input, Skipped
 from taran_eo.model import Model
 from taran_eo.onboard.ahead import Turn
 from taran_eo.onboard.decision import Decision
-from taran_eo.onboard.outputs import LONGEST_NAME_BYTES, clear, located, readable
 from taran_eo.onboard.scene import Labelled, deliver, labelling
+from taran_eo.outputs import LONGEST_NAME_BYTES, clear, located, readable
 from taran_eo.provenance import peak_rss_kib, sha256_file
 
 FINISHERS = 2
@@ -41,6 +43,8 @@ class Options:
         gsd_m: Ground sampling distance in metres of scenes that do not tell their own; None where unknown.
         resample: Whether scenes of another ground sampling distance are resampled to the model's.
         min_ship_pixels: Smaller ships are left out of the list, never out of the mask.
+        level: How much of each scene its product holds.
+        codec: Name of the codec of its pixels, if it holds any.
     """
 
     threshold: float | None = None
@@ -49,6 +53,8 @@ class Options:
     gsd_m: float | None = None
     resample: bool = False
     min_ship_pixels: int = 1
+    level: Level = "mask"
+    codec: str = "jpeg-ls"
 
     def check(self, model: Model, gate: Model | None) -> None:
         """Refuse what would fail on every scene, before anything is written.
@@ -61,6 +67,7 @@ class Options:
         check_model(model)
         if gate is not None:
             check_gate(gate, model)
+        codec_named(self.codec)
         model.contract.check_request(self.bands, self.gsd_m)
         if self.tile_size is not None:
             check_grid(self.tile_size, graph.halo, graph.alignment)
@@ -213,6 +220,8 @@ class Crew:
             gate=None if self.gate is None else self.gate.graph,
             name=task.name,
             threshold=self.options.threshold,
+            level=self.options.level,
+            pixels=codec_named(self.options.codec),
             min_ship_pixels=self.options.min_ship_pixels,
             progress=tick,
         )

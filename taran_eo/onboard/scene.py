@@ -14,7 +14,10 @@ from rasterio.crs import CRS
 from rasterio.windows import Window as RasterWindow
 
 from taran_eo import __version__
-from taran_eo.codec import Product, RunLength, pack
+from taran_eo.codec import LEVELS, Header, Level, Origin, Product, Sighting, assemble, compress_mask, pack, pages
+from taran_eo.codec.header import Step
+from taran_eo.codec.image import ImageCodec
+from taran_eo.codec.jpeg_ls import JpegLs
 from taran_eo.engines import Engine
 from taran_eo.errors import ContractError
 from taran_eo.gate import Gate, check_model, halo_of, regions
@@ -26,8 +29,9 @@ from taran_eo.imagery.window import Tile, Window, cover
 from taran_eo.imagery.writer import MaskWriter
 from taran_eo.model import Model
 from taran_eo.onboard.ahead import Turn, side_by_side
+from taran_eo.onboard.cutting import cut
 from taran_eo.onboard.decision import SCORE_UNIT, Decision
-from taran_eo.onboard.outputs import (
+from taran_eo.outputs import (
     MASK,
     PRODUCT,
     SHIPS_IN_PIXELS,
@@ -126,7 +130,8 @@ def process(
     folder: Path,
     *,
     gate: Gate | None = None,
-    codec: RunLength | None = None,
+    level: Level = "mask",
+    pixels: ImageCodec | None = None,
     name: str | None = None,
     threshold: float | None = None,
     tile_size: int | None = None,
@@ -144,7 +149,8 @@ def process(
             labelled,
             folder,
             gate=None if gate is None else gate.graph,
-            codec=codec,
+            level=level,
+            pixels=pixels,
             name=name,
             threshold=threshold,
             min_ship_pixels=min_ship_pixels,
@@ -159,7 +165,8 @@ def deliver(
     folder: Path,
     *,
     gate: Graph | None = None,
-    codec: RunLength | None = None,
+    level: Level = "mask",
+    pixels: ImageCodec | None = None,
     name: str | None = None,
     threshold: float | None = None,
     min_ship_pixels: int = 1,
@@ -173,7 +180,8 @@ def deliver(
         labelled: Its tiles with their labels, from `labelling`.
         folder: Where the outputs go.
         gate: The graph of the gate that decided where the model ran.
-        codec: How masks are compressed; None for run lengths.
+        level: How much of the scene the product holds.
+        pixels: How its pixels are compressed, if it holds any; None for JPEG-LS without loss.
         name: Name of the outputs within the folder, may have folders of its own; None for the scene's name.
         threshold: Probability from which a pixel was labelled a ship; None for the model's own.
         min_ship_pixels: Smaller ships are left out of the list, never out of the mask.
@@ -184,7 +192,7 @@ def deliver(
         ContractError: There are more ships than any sea holds.
         OutputError: An output cannot be written.
     """
-    codec = RunLength() if codec is None else codec
+    pixels = JpegLs() if pixels is None else pixels
     name = scene.name if name is None else name
     threshold = model.threshold if threshold is None else threshold
     components = Components(scene.cols)
@@ -197,11 +205,13 @@ def deliver(
     )
     with together(folder, files) as temporaries:
         with MaskWriter(temporaries[mask], scene.rows, scene.cols, crs=scene.crs, transform=scene.transform) as writer:
-            only_sea = True
+            ship_pixels = nodata_pixels = 0
             for count, (core, labels, scores) in enumerate(labelled, start=1):
                 writer.write(core, labels)
-                only_sea = only_sea and not (labels != SEA).any()
-                _keep(complete, components.feed(core, labels == SHIP, scores), min_ship_pixels, scene)
+                ship = labels == SHIP
+                ship_pixels += int(np.count_nonzero(ship))
+                nodata_pixels += int(np.count_nonzero(labels == NODATA))
+                _keep(complete, components.feed(core, ship, scores), min_ship_pixels, scene)
                 if progress is not None:
                     progress(count)
         _keep(complete, components.finish(), min_ship_pixels, scene)
@@ -222,25 +232,34 @@ def deliver(
             del listed
         with writing(mask):
             # What holds nothing but sea is known without reading it.
-            none = (b"" for _ in cover(scene.rows, scene.cols, BLOCK_SIZE, halo=0, alignment=1))
-            blocks = tuple(none if only_sea else _blocks(temporaries[mask], codec))
-        product = Product(
+            layout, blocks = _mask(temporaries[mask]) if ship_pixels or nodata_pixels else (_all_sea(scene), [])
+        origin = Origin(
+            model=model.name,
+            model_digest=model.graph.digest,
+            threshold=threshold,
+            software=SOFTWARE,
+            gate=None if gate is None else gate.digest[:GATE_DIGITS],
+        )
+        header = Header(
+            origin=origin.key.hex(),
             scene=readable(name),
             rows=scene.rows,
             cols=scene.cols,
-            tile=BLOCK_SIZE,
+            bands=len(model.contract.bands),
             crs=None if scene.crs is None else _short(scene.crs),
             transform=None if scene.transform is None else tuple(scene.transform[:6]),
             gsd_m=scene.gsd_m,
             stretch=None if scene.stretch is None else asdict(scene.stretch),
-            model=model.name,
-            model_digest=model.graph.digest,
-            threshold=threshold,
-            gate=None if gate is None else gate.digest[:GATE_DIGITS],
-            software=SOFTWARE,
-            ships=tuple(ship.record() for ship in ships),
-            codec=codec.name,
-            blocks=blocks,
+            ships=len(ships),
+            ship_pixels=ship_pixels,
+            nodata_pixels=nodata_pixels,
+            tile=BLOCK_SIZE,
+            layout=layout,
+            levels={},
+        )
+        sightings = [Sighting.of(ship.box, ship.score, ship.pixels) for ship in ships]
+        product = assemble(
+            origin, header, _up_to(level, pages(sightings), blocks) | cut(scene, header, sightings, level, pixels)
         )
         packed = pack(product)
         with writing(product_file):
@@ -292,19 +311,33 @@ def classify(
     return labels, scores[labels == SHIP]
 
 
-def _blocks(mask: Path, codec: RunLength) -> Iterator[bytes]:
-    """The written mask in compressed blocks, row-major; one of sea alone takes no bytes."""
+def _all_sea(scene: Scene) -> tuple[int, ...]:
+    return 0, sum(1 for _ in cover(scene.rows, scene.cols, BLOCK_SIZE, halo=0, alignment=1))
+
+
+def _mask(mask: Path) -> tuple[tuple[int, ...], list[bytes]]:
+    """The written mask as a layout and compressed blocks."""
     with gdal():
         dataset = rasterio.open(mask, driver="GTiff")
-    try:
+
+    def blocks() -> Iterator[NDArray[np.uint8]]:
         for block, _ in cover(dataset.height, dataset.width, BLOCK_SIZE, halo=0, alignment=1):
             with gdal():
                 labels = dataset.read(1, window=RasterWindow.from_slices(*block.slices))
             # While this is compressed, another scene may be read.
-            yield codec.compress(labels) if (labels != SEA).any() else b""
+            yield labels
+
+    try:
+        return compress_mask(blocks())
     finally:
         with gdal():
             dataset.close()
+
+
+def _up_to(level: Level, ship_pages: list[bytes], blocks: list[bytes]) -> dict[Step, list[bytes]]:
+    """What a product holds without any pixels of the scene."""
+    steps: dict[Step, list[bytes]] = {"ships": ship_pages, "mask": blocks}
+    return {step: items for step, items in steps.items() if LEVELS.index(step) <= LEVELS.index(level)}
 
 
 def _in_pixels(scene: Scene, name: str, ships: Iterable[Ship]) -> dict[str, JsonValue]:

@@ -12,10 +12,10 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from taran_eo import journal
-from taran_eo.codec import Product, unpack
+from taran_eo.codec import Product, Sighting, unpack
 from taran_eo.errors import CorruptDataError, OutputError
 from taran_eo.imagery.source import gdal
-from taran_eo.onboard.outputs import MASK, PRODUCT, SHIPS_IN_PIXELS, SHIPS_ON_EARTH, place
+from taran_eo.outputs import MASK, PRODUCT, SHIPS_IN_PIXELS, SHIPS_ON_EARTH, place
 from taran_eo.provenance import sha256_file
 
 
@@ -94,10 +94,13 @@ def _disagreements(folder: Path, scene: journal.Finished, identity: dict[str, Js
     path = place(folder, scene.name, PRODUCT)
     try:
         product = unpack(path.read_bytes())
-        made_by = {"model_digest": product.model_digest, "threshold": product.threshold}
+        origin = product.made_by()
+        made_by = {"model_digest": origin.model_digest, "threshold": origin.threshold}
         if any(identity.get(key) != value for key, value in made_by.items()):
             yield Finding(path, "was made by another model or with another threshold than the journal says")
-        yield from _mask_differences(place(folder, scene.name, MASK), product)
+        if "mask" in product.header.levels:
+            yield from _mask_differences(place(folder, scene.name, MASK), product)
+        sighted = product.ships() if "ships" in product.header.levels else None
     except CorruptDataError as error:
         yield Finding(path, str(error))
         return
@@ -107,19 +110,21 @@ def _disagreements(folder: Path, scene: journal.Finished, identity: dict[str, Js
     content = json.loads(listed.read_bytes())
     features = content.get("features")
     ships = content["ships"] if features is None else [feature["properties"] for feature in features]
-    if ships != list(product.ships):
+    if sighted is not None and [Sighting.of(each["box"], each["score"], each["pixels"]) for each in ships] != [
+        *sighted
+    ]:
         yield Finding(listed, f"does not list the ships of {path.name}")
 
 
 def _mask_differences(path: Path, product: Product) -> Iterator[Finding]:
     try:
         with gdal(), rasterio.open(path, driver="GTiff") as dataset:
-            if dataset.shape != (product.rows, product.cols):
-                yield Finding(path, f"has {dataset.shape} pixels, not {product.rows} x {product.cols}")
+            if dataset.shape != (product.header.rows, product.header.cols):
+                yield Finding(path, f"has {dataset.shape} pixels, not {product.header.rows} x {product.header.cols}")
                 return
             for window, labels in product.mask_blocks():
                 stored = dataset.read(1, window=RasterWindow.from_slices(*window.slices))
-                if not np.array_equal(stored, labels):
+                if labels is None or not np.array_equal(stored, labels):
                     where = f"row {window.row}, column {window.col}"
                     yield Finding(path, f"differs from the product in the block at {where}")
     except RasterioError as error:

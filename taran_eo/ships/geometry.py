@@ -123,9 +123,39 @@ def ships_of(
     kept = sorted(components, key=lambda each: each.first)
     if not kept:
         return ()
-    boxes = np.array([smallest_box(each.hull) for each in kept])
     sums = np.array([(each.row_sum, each.col_sum, each.pixels) for each in kept], dtype=np.float64)
-    centres = sums[:, :2] / sums[:, 2:] + 0.5
+    return ships_in(
+        np.array([smallest_box(each.hull) for each in kept]),
+        sums[:, :2] / sums[:, 2:] + 0.5,
+        [each.pixels for each in kept],
+        [each.score_sum * score_unit / each.pixels for each in kept],
+        gsd_m=gsd_m,
+        crs=crs,
+        transform=transform,
+    )
+
+
+def ships_in(
+    boxes: Floats,
+    centres: Floats,
+    pixels: Sequence[int],
+    scores: Sequence[float],
+    *,
+    gsd_m: float | None,
+    crs: CRS | None,
+    transform: Affine | None,
+) -> tuple[Ship, ...]:
+    """The ships in oriented boxes, in their order.
+
+    Args:
+        boxes: Corners float64[ships, 4, 2] (row, col) in their order around each box.
+        centres: What is told as the place of each, float64[ships, 2] (row, col).
+        pixels: Pixels of each.
+        scores: Mean probability of each.
+        gsd_m: Ground sampling distance in metres, None where unknown.
+        crs: Reference system of the scene, None without georeference.
+        transform: From column and row to the reference system, None without georeference.
+    """
     # The middles of opposite sides span the two axes of the box: [ship, axis, end, (row, col)].
     middles = (boxes + np.roll(boxes, -1, axis=1)) / 2
     axes = np.stack([middles[:, [3, 1]], middles[:, [0, 2]]], axis=1)
@@ -133,7 +163,7 @@ def ships_of(
     places, ground, sides_m = _on_the_ground(centres, axes, sides_px, gsd_m=gsd_m, crs=crs, transform=transform)
     longest = np.argmax(np.where(np.isnan(sides_m), sides_px, sides_m), axis=1)
     ships = []
-    for index, each in enumerate(kept):
+    for index in range(len(boxes)):
         long, short = int(longest[index]), 1 - int(longest[index])
         east, north = ground[index, long]
         longitude, latitude = (None, None) if np.isnan(places[index]).any() else _degrees(places[index])
@@ -147,8 +177,8 @@ def ships_of(
                 length_m=_metres(sides_m[index, long]),
                 width_m=_metres(sides_m[index, short]),
                 heading_deg=round(math.degrees(math.atan2(east, north)), 1) % 180.0,
-                pixels=each.pixels,
-                score=round(each.score_sum * score_unit / each.pixels, 4),
+                pixels=pixels[index],
+                score=round(scores[index], 4),
                 longitude_deg=longitude,
                 latitude_deg=latitude,
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 LAYERS = (
     {"", "errors", "units", "config", "provenance", "checksums"},  # "" is the package's own __init__
     {"formats", "imagery"},
-    {"graph", "codec", "wire", "model", "metrics", "price", "c_runtime", "ships", "journal", "target"},
+    {"graph", "codec", "wire", "model", "metrics", "price", "c_runtime", "ships", "journal", "outputs", "target"},
     {"nn", "train", "export", "engines", "gate", "downlink", "hardware"},
     {"bench", "evaluation", "onboard", "ground", "report", "security", "studies"},
     {"cli"},
@@ -19,6 +19,7 @@ SIBLINGS = {
     ("train", "nn"),
     ("engines", "export"),
     ("gate", "engines"),
+    ("outputs", "journal"),
     ("studies", "evaluation"),
 }
 HEAVY = {"torch", "torchvision", "albumentations", "cv2", "scipy", "segmentation_models_pytorch", "tensorboard"}

@@ -20,7 +20,7 @@ from taran_eo.journal import NAME, Finished, Journal, read
 from taran_eo.onboard import Options, run, verify
 from taran_eo.onboard import scene as onboard_scene
 from taran_eo.onboard.ahead import DEPTH
-from taran_eo.onboard.outputs import names
+from taran_eo.outputs import names
 from taran_eo.provenance import sha256_file
 from tests.folders import outputs
 

@@ -1,0 +1,33 @@
+"""Chips: pieces of a scene with their place in it, each an image that is opened by itself."""
+
+import numpy as np
+
+from taran_eo.codec import leb128
+from taran_eo.codec.image import ImageCodec, compress, expand
+from taran_eo.codec.image_shape import Pixels
+
+COARSE = 8
+"""Side in pixels of the squares that one pixel of the coarse part of a region-of-interest image stands for."""
+
+
+def close_chip(row: int, col: int, pixels: Pixels, codec: ImageCodec) -> bytes:
+    """A piece of a scene as an item.
+
+    Args:
+        row: Row of its upper left pixel in the scene.
+        col: Column of that pixel.
+        pixels: uint8 or uint16[bands, rows, cols].
+        codec: How the pixels are compressed.
+    """
+    return leb128.encode(np.array([row, col])) + compress(pixels, codec)
+
+
+def open_chip(item: bytes, *, max_samples: int = 1 << 26) -> tuple[int, int, Pixels]:
+    """The row, the column and the pixels that `close_chip` made this item of.
+
+    Raises:
+        CorruptDataError: Any other bytes, or more than `max_samples`.
+    """
+    row, position = leb128.read_one(item, 0)
+    col, position = leb128.read_one(item, position)
+    return row, col, expand(item[position:], max_samples=max_samples)

@@ -1,0 +1,118 @@
+"""Parts: what travels of a product, each found, checked and understood by itself, whatever was lost around it.
+
+Layout, version 3 of products (numbers are LEB128 unless a width is given)::
+
+    "TP" | 0x30 + kind | length of the rest without the CRC-32 | key (4 bytes) | first | length of each item + 1,
+    closed by 0 | items | CRC-32 of all before it (4 bytes, little endian)
+
+Kinds 0 to 5 are the levels of the product ladder, 15 is what many scenes have in common. A key is the first four
+bytes of the SHA-256 of the header that a part belongs to, so that parts of one scene find one another in whatever
+order, from whatever pass or file they come. Items of a level are numbered; `first` is the number of a part's first.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from taran_eo.codec import leb128
+from taran_eo.errors import CorruptDataError
+
+KEY_BYTES = 4
+PART_BYTES = 1024
+"""About as much as one frame holds: items are put together up to here, so that a lost frame costs little else."""
+
+ORIGIN = 15
+"""The kind of a part that holds what many scenes have in common."""
+
+_MAGIC = b"TP"
+_VERSION = 0x30
+_CRC_BYTES = 4
+_REMEDY = "Fetch the data again; if it stays so, it was not written by this version of taran_eo"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some items of one level of one scene.
+
+    Attributes:
+        kind: The level, or `ORIGIN`.
+        key: What the part belongs to: the first bytes of the digest of its header.
+        first: Number of the first item among those of its level.
+        items: The items.
+    """
+
+    kind: int
+    key: bytes
+    first: int
+    items: tuple[bytes, ...]
+
+
+def pack_part(part: Part) -> bytes:
+    """The bytes of a part."""
+    lengths = np.array([*(len(item) + 1 for item in part.items), 0])
+    body = part.key + leb128.encode(np.array([part.first])) + leb128.encode(lengths) + b"".join(part.items)
+    head = _MAGIC + bytes([_VERSION + part.kind]) + leb128.encode(np.array([len(body)]))
+    return head + body + zlib.crc32(head + body).to_bytes(_CRC_BYTES, "little")
+
+
+def in_parts(kind: int, key: bytes, items: Sequence[bytes]) -> Iterator[Part]:
+    """The items of a level in parts of about `PART_BYTES`, or of one item each where items are larger."""
+    first, held, size = 0, list[bytes](), 0
+    for number, item in enumerate(items):
+        if held and size + len(item) > PART_BYTES:
+            yield Part(kind, key, first, tuple(held))
+            first, held, size = number, [], 0
+        held.append(item)
+        size += len(item)
+    if held:
+        yield Part(kind, key, first, tuple(held))
+
+
+def unpack_part(data: bytes, position: int = 0) -> tuple[Part, int]:
+    """The part that begins at byte `position`, and the position behind it.
+
+    Raises:
+        CorruptDataError: There is no whole and undamaged part.
+    """
+    head = data[position : position + 3]
+    if len(head) < 3 or head[:2] != _MAGIC or head[2] & 0xF0 != _VERSION:
+        raise CorruptDataError(f"No part begins at byte {position} of {len(data)}", remedy=_REMEDY)
+    length, start = leb128.read_one(data, position + 3)
+    stop = start + length
+    if stop + _CRC_BYTES > len(data):
+        raise CorruptDataError(f"The part at byte {position} is cut off", remedy=_REMEDY)
+    if zlib.crc32(memoryview(data)[position:stop]) != int.from_bytes(data[stop : stop + _CRC_BYTES], "little"):
+        raise CorruptDataError(f"The part at byte {position} does not match its checksum", remedy=_REMEDY)
+    body = data[start:stop]
+    first, place = leb128.read_one(body, KEY_BYTES)
+    lengths: list[int] = []
+    while True:
+        value, place = leb128.read_one(body, place)
+        if value == 0:
+            break
+        lengths.append(value - 1)
+    if place + sum(lengths) != len(body):
+        raise CorruptDataError(
+            f"The items of the part at byte {position} take {sum(lengths)} bytes, but {len(body) - place} are there",
+            remedy=_REMEDY,
+        )
+    items = []
+    for length in lengths:
+        items.append(body[place : place + length])
+        place += length
+    return Part(head[2] & 0x0F, body[:KEY_BYTES], first, tuple(items)), stop + _CRC_BYTES
+
+
+def scan(data: bytes) -> Iterator[Part]:
+    """Every whole part in bytes of which some may be missing or damaged; what lies between parts is passed over."""
+    position = data.find(_MAGIC)
+    while position >= 0:
+        try:
+            part, position = unpack_part(data, position)
+        except CorruptDataError:
+            position = data.find(_MAGIC, position + 1)
+            continue
+        yield part
+        position = data.find(_MAGIC, position)
