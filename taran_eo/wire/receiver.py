@@ -1,8 +1,9 @@
 """The receiving end of CFDP: transactions put together again, in simulated time, whatever arrives in which order.
 
-In class 2 the receiver waits for the end of a file, asks for everything that is missing at once (a deferred
-NAK), and again after some time without anything new. In class 1 it takes what comes. Each transaction ends
-with the file complete and verified, or with what there is of it and the reason by name.
+In class 2 the receiver waits for the end of a file and asks for everything that is missing at once (a deferred
+NAK); again when the last range that it asked for has come and others have not, and after some time without
+anything new. In class 1 it takes what comes. Each transaction ends with the file complete and verified, or with
+what there is of it and the reason by name.
 
 Source: CCSDS 727.0-B-5, sections 4.6 and 4.7.
 """
@@ -49,6 +50,7 @@ class Receiving:
         self._covered: list[tuple[int, int]] = []
         self._answers: deque[Pdu] = deque()
         self._finished: Finished | None = None
+        self._asked_stop: int | None = None
         self._tries = 0
 
     @property
@@ -90,6 +92,9 @@ class Receiving:
         if news:
             self._tries = 0
             self._settle()
+            if self.received is None and isinstance(pdu, FileData) and pdu.offset + len(pdu.data) == self._asked_stop:
+                # Ranges are sent again in order: those before this one that are still missing were lost again.
+                self._ask()
         if news or self.deadline_s is None:
             self.deadline_s = None if self._answers else self._later(now_s)
         return objection
@@ -130,6 +135,7 @@ class Receiving:
         if self._metadata is not None:
             return False, "" if pdu == self._metadata else "it names another file than before"
         if pdu.size > self._settings.max_file_bytes:
+            self._metadata = pdu
             self._finish(ConditionCode.FILESTORE_REJECTION)
             return False, f"its file has {pdu.size} bytes, and max_file_bytes is {self._settings.max_file_bytes}"
         # A size of 0 also stands for one that is not known yet: 727.0-B-5, 5.2.5.
@@ -201,6 +207,7 @@ class Receiving:
             last = place + REQUESTS_A_NAK >= len(requests)
             scope = (some[0][0] if place else 0, size if last else some[-1][1])
             self._answers.append(Nak(self.route, scope, some))
+        self._asked_stop = requests[-1][1] or None
 
     def _settle(self) -> None:
         """Verify the file once all of it is there."""
@@ -248,7 +255,8 @@ class Receiving:
         missing = ["the metadata"] if self._metadata is None else []
         missing += ["the end of file"] if self._end is None else []
         if gaps:
-            missing.append(f"{sum(stop - start for start, stop in gaps)} bytes in {len(gaps)} gaps")
+            lost_bytes = sum(stop - start for start, stop in gaps)
+            missing.append(f"{lost_bytes} bytes in {len(gaps)} {'gap' if len(gaps) == 1 else 'gaps'}")
         return f"{', '.join(missing)} missing" if missing else ""
 
 
