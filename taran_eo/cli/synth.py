@@ -28,7 +28,7 @@ def command(
 
     from taran_eo.imagery import MASK_SUFFIX
     from taran_eo.imagery.synthetic import write_synthetic_scene
-    from taran_eo.onboard.outputs import together, writing
+    from taran_eo.outputs import together, writing
 
     rows, cols = parse_size(size)
     truth, masks = output / "truth", output / "masks.csv"
