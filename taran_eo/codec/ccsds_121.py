@@ -10,16 +10,15 @@ Source:
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from taran_eo.codec.image_shape import ImageShape, Pixels, corrupt, imagecodecs
+from taran_eo.codec import confined
+from taran_eo.codec.image_shape import ImageShape, Pixels, imagecodecs
 
 _BLOCK = 64
 """Samples of a block, the largest that section 5.1 allows: a tenth smaller and twice as fast as 16 on real tiles."""
 _INTERVAL = 128
 """Blocks between two reference samples."""
 _PREPROCESS = 8
-"""AEC_DATA_PREPROCESS of libaec.h: predict; samples are unsigned and little endian by default."""
+"""AEC_DATA_PREPROCESS of libaec.h: predict; samples are unsigned, in the order of a little-endian machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Ccsds121:
         """The codestream; it has no header of its own."""
         return bytes(
             imagecodecs().aec_encode(
-                pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes(),
+                pixels.tobytes(),
                 bitspersample=shape.bits,
                 flags=_PREPROCESS,
                 blocksize=_BLOCK,
@@ -46,14 +45,10 @@ class Ccsds121:
         """The samples of a codestream.
 
         Raises:
-            CorruptDataError: It ends too early.
+            CorruptDataError: It ends too early, or is none.
         """
         whole = -(-shape.samples // _BLOCK) * _BLOCK  # the last block is filled up
+        options = {"bitspersample": shape.bits, "flags": _PREPROCESS, "blocksize": _BLOCK, "rsi": _INTERVAL}
         size = whole * shape.dtype.itemsize
-        data = imagecodecs().aec_decode(
-            body, bitspersample=shape.bits, flags=_PREPROCESS, blocksize=_BLOCK, rsi=_INTERVAL, out=size
-        )
-        if len(data) != size:
-            raise corrupt(f"A CCSDS 121 codestream holds {len(data)} bytes of samples instead of {size}")
-        pixels: Pixels = np.frombuffer(data, dtype=shape.dtype.newbyteorder("<")).astype(shape.dtype)
+        pixels = confined.decode("aec_decode", body, shape, samples=whole, out=size, **options)
         return pixels[: shape.samples]

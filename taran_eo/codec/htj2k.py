@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from taran_eo.codec import j2k_markers
+from taran_eo.codec import confined, j2k_markers
 from taran_eo.codec.image_shape import ImageShape, Pixels, imagecodecs
 
 
@@ -40,5 +40,4 @@ class Htj2k:
             CorruptDataError: Its header is not one that `encode` writes for the shape.
         """
         j2k_markers.check(body, shape.stacked, 1, 8 * shape.dtype.itemsize, high_throughput=True)
-        pixels: Pixels = imagecodecs().htj2k_decode(body)
-        return pixels
+        return confined.decode("htj2k_decode", body, shape)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from taran_eo.codec import j2k_markers
+from taran_eo.codec import confined, j2k_markers
 from taran_eo.codec.image_shape import ImageShape, Pixels, imagecodecs
 from taran_eo.errors import ConfigError
 
@@ -78,5 +78,5 @@ class Jpeg2000:
         in_colour = components == shape.bands == _RED_GREEN_BLUE
         plane = (shape.rows, shape.cols) if in_colour else shape.stacked
         j2k_markers.check(body, plane, _RED_GREEN_BLUE if in_colour else 1, shape.bits, high_throughput=False)
-        image: Pixels = imagecodecs().jpeg2k_decode(body, numthreads=1)
-        return image.transpose(2, 0, 1) if in_colour else image
+        image = confined.decode("jpeg2k_decode", body, shape, numthreads=1)
+        return image.reshape(shape.rows, shape.cols, shape.bands).transpose(2, 0, 1) if in_colour else image

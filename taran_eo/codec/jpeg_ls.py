@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from taran_eo.codec import confined
 from taran_eo.codec.image_shape import ImageShape, Pixels, corrupt, imagecodecs
 from taran_eo.errors import ConfigError
 
@@ -71,7 +72,7 @@ class JpegLs:
             CorruptDataError: Its header is not that of the shape.
         """
         near = _checked(body, shape)
-        plane: Pixels = imagecodecs().jpegls_decode(body)
+        plane = confined.decode("jpegls_decode", body, shape)
         # CharLS knows 8 and 16 bits: an error within its bound can leave the range of a sample between.
         return np.minimum(plane, shape.dtype.type(shape.peak)) if near else plane
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from taran_eo.codec import confined
 from taran_eo.codec.image_shape import ImageShape, Pixels, corrupt, imagecodecs
 
 _EFFORT = 3
@@ -63,8 +64,7 @@ class JpegXl:
             CorruptDataError: Its header is not one that `encode` writes for the shape.
         """
         _check(body, shape)
-        pixels: Pixels = imagecodecs().jpegxl_decode(body, numthreads=1)
-        return pixels
+        return confined.decode("jpegxl_decode", body, shape, numthreads=1)
 
 
 def _bare(stream: bytes) -> bytes:
