@@ -1,11 +1,8 @@
-"""When a satellite is above a station's horizon, and where it then is in the station's sky.
+"""When a satellite is above a station's horizon: rises, culminations and sets, of many satellites and stations."""
 
-A satellite is propagated once on a grid of minutes; between its points the cubic through both positions and
-velocities is right to a metre, so that rises, culminations and sets are found in vectors, without the propagator.
-"""
-
+import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,15 +12,11 @@ from numpy.typing import NDArray
 from taran_eo.downlink.instants import Instants
 from taran_eo.downlink.orbit import Orbit
 from taran_eo.downlink.stations import Station
+from taran_eo.downlink.track import STEP_S, Sites, Track, contacts
 from taran_eo.errors import ConfigError
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
-_STEP_S = 60.0
-"""The cubic errs by step^4 / 384 times the fourth derivative: 0.4 m here for a low orbit, 0.1 ms of its flight."""
-_HALVINGS = 20
-"""Brings a bracket of two steps below a millisecond."""
 _AT_ONCE = 1 << 21
 """Largest number of elevations that are held at once: 16 MiB each array."""
 
@@ -95,14 +88,18 @@ def passes(orbits: Sequence[Orbit], stations: Sequence[Station], start: datetime
         )
     _distinct("satellites", [orbit.name for orbit in orbits])
     _distinct("stations", [place.name for place in stations])
-    instants = Instants.of(start, np.append(np.arange(0.0, duration_s, _STEP_S), duration_s))
+    # A step more on both sides, so that a peak beside either end is seen.
+    instants = Instants.of(start, STEP_S * np.arange(-1.0, math.ceil(duration_s / STEP_S) + 2.0))
     share = max(1, _AT_ONCE // instants.times_s.size)
     groups = [stations[first : first + share] for first in range(0, len(stations), share)]
     found = []
     for orbit in orbits:
-        track = _Track(instants.times_s, *orbit.earth_fixed(instants))
+        track = Track(instants.times_s, *orbit.earth_fixed(instants))
         for group in groups:
-            found += _passes(orbit.name, track, group)
+            seen = contacts(track, Sites.of(group), duration_s)
+            columns = (seen.rise_s, seen.set_s, seen.culmination_s, seen.max_elevation_deg)
+            for place, *facts in zip(seen.which.tolist(), *(column.tolist() for column in columns), strict=True):
+                found.append(Pass(orbit.name, group[place].name, *facts))
     return sorted(found, key=lambda one: (one.rise_s, one.satellite, one.station))
 
 
@@ -174,127 +171,6 @@ def profiles(
             whole[index] = _seen(times[span], position[part] - place.position_km(), velocity[part], place.axes())
             begin = part.stop
     return (one for one in whole if one is not None)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Track:
-    """A satellite on the grid: float64[times], and km and km/s as float64[times, 3]."""
-
-    times_s: Floats
-    position_km: Floats
-    velocity_km_s: Floats
-
-    def at(self, times_s: Floats) -> tuple[Floats, Floats]:
-        """Positions and velocities between the points of the grid, by the cubic of Hermite."""
-        last = self.times_s.size - 2
-        left = np.minimum((times_s / _STEP_S).astype(np.int64), last)
-        step = (self.times_s[left + 1] - self.times_s[left])[:, None]
-        u = (times_s - self.times_s[left])[:, None] / step
-        p0, p1 = self.position_km[left], self.position_km[left + 1]
-        v0, v1 = step * self.velocity_km_s[left], step * self.velocity_km_s[left + 1]
-        bend, turn = 3.0 * (p1 - p0) - 2.0 * v0 - v1, 2.0 * (p0 - p1) + v0 + v1
-        return p0 + u * (v0 + u * (bend + u * turn)), (v0 + u * (2.0 * bend + 3.0 * u * turn)) / step
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Sites:
-    """Stations as arrays: float64[stations, 3] twice, and the sine of the least elevation."""
-
-    position_km: Floats
-    up: Floats
-    mask: Floats
-
-    @classmethod
-    def of(cls, stations: Sequence[Station]) -> "_Sites":
-        return cls(
-            np.array([place.position_km() for place in stations]),
-            np.array([place.axes()[2] for place in stations]),
-            np.sin(np.radians([place.min_elevation_deg for place in stations])),
-        )
-
-    def over_grid(self, position_km: Floats) -> Floats:
-        """Sine of the elevation above the mask, float64[stations, times]."""
-        height = self.up @ position_km.T - (self.up * self.position_km).sum(axis=1)[:, None]
-        square = (position_km**2).sum(axis=1) - 2.0 * self.position_km @ position_km.T
-        square += (self.position_km**2).sum(axis=1)[:, None]
-        result: Floats = height / np.sqrt(square) - self.mask[:, None]
-        return result
-
-    def above(self, track: _Track, which: Ints, times_s: Floats) -> tuple[Floats, Floats]:
-        """For station `which` at each moment: sine of the elevation above the mask, and its rate a second."""
-        position, velocity = track.at(times_s)
-        sight = position - self.position_km[which]
-        up = self.up[which]
-        distance = np.sqrt((sight**2).sum(axis=1))
-        sine = (sight * up).sum(axis=1) / distance
-        rate = ((velocity * up).sum(axis=1) - sine * (sight * velocity).sum(axis=1) / distance) / distance
-        return sine - self.mask[which], rate
-
-
-def _passes(satellite: str, track: _Track, stations: Sequence[Station]) -> list[Pass]:
-    """The passes of one satellite over some stations."""
-    sites = _Sites.of(stations)
-    grid = sites.over_grid(track.position_km)
-    times = track.times_s
-    # Highest points: each local maximum of the grid has one within a step of it.
-    inner = grid[:, 1:-1]
-    peak_which, peak_at = np.nonzero((inner >= grid[:, :-2]) & (inner > grid[:, 2:]))
-    peaks = _bisected(
-        times[peak_at], times[peak_at + 2], lambda moments: sites.above(track, peak_which, moments)[1] > 0.0
-    )
-    heights = sites.above(track, peak_which, peaks)[0]
-    # Rises and sets between points of the grid, and on both sides of a peak that stands between two points.
-    seen = grid >= 0.0
-    hidden = (heights >= 0.0) & ~seen[peak_which, peak_at + 1]
-    up_which, up_at = np.nonzero(~seen[:, :-1] & seen[:, 1:])
-    down_which, down_at = np.nonzero(seen[:, :-1] & ~seen[:, 1:])
-    first, last = np.flatnonzero(seen[:, 0]), np.flatnonzero(seen[:, -1])
-    which = np.concatenate([up_which, peak_which[hidden], down_which, peak_which[hidden]])
-    low = np.concatenate([times[up_at], times[peak_at[hidden]], times[down_at], peaks[hidden]])
-    high = np.concatenate([times[up_at + 1], peaks[hidden], times[down_at + 1], times[peak_at[hidden] + 2]])
-    rising = np.arange(which.size) < up_which.size + hidden.sum()
-    edges = _bisected(low, high, lambda moments: (sites.above(track, which, moments)[0] < 0.0) == rising)
-    rise_which, rise_s = _ordered(
-        np.concatenate([which[rising], first]), np.concatenate([edges[rising], np.full(first.size, times[0])])
-    )
-    set_which, set_s = _ordered(
-        np.concatenate([which[~rising], last]), np.concatenate([edges[~rising], np.full(last.size, times[-1])])
-    )
-    assert np.array_equal(rise_which, set_which), "each rise has its set"  # noqa: S101
-    # The highest of the peaks and of both ends, since a pass that the span cuts may have no peak.
-    best_s, best = rise_s.copy(), sites.above(track, rise_which, rise_s)[0]
-    span_s = times[-1] + 1.0
-    owner = np.searchsorted(rise_which * span_s + rise_s, peak_which * span_s + peaks, side="right") - 1
-    inside = (owner >= 0) & (peaks <= set_s[owner]) & (peak_which == rise_which[owner]) if rise_s.size else owner >= 0
-    for moments, values, owners in (
-        (set_s, sites.above(track, set_which, set_s)[0], np.arange(set_s.size)),
-        (peaks[inside], heights[inside], owner[inside]),
-    ):
-        # In rising order, so that of several peaks of one pass the highest is written last.
-        order = np.argsort(values, kind="stable")
-        order = order[values[order] > best[owners[order]]]
-        best_s[owners[order]], best[owners[order]] = moments[order], values[order]
-    elevation = np.degrees(np.arcsin(np.clip(best + sites.mask[rise_which], -1.0, 1.0)))
-    return [
-        Pass(satellite, stations[place].name, *facts)
-        for place, *facts in zip(
-            rise_which.tolist(), rise_s.tolist(), set_s.tolist(), best_s.tolist(), elevation.tolist(), strict=True
-        )
-    ]
-
-
-def _ordered(which: Ints, moments: Floats) -> tuple[Ints, Floats]:
-    order = np.lexsort((moments, which))
-    return which[order], moments[order]
-
-
-def _bisected(low: Floats, high: Floats, go_on: Callable[[Floats], NDArray[np.bool_]]) -> Floats:
-    """Where `go_on` turns from true to false, between `low` and `high`, all at once."""
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        further = go_on(middle)
-        low, high = np.where(further, middle, low), np.where(further, high, middle)
-    return 0.5 * (low + high)
 
 
 def _seen(times_s: Floats, sight: Floats, velocity: Floats, axes: Floats) -> Geometry:
