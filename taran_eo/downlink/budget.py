@@ -103,7 +103,7 @@ def budget(link: Link, station: Station, range_km: float, elevation_deg: float, 
     return Budget(
         (
             Term("transmitter power, dBW", decibels(link.power_w), given),
-            Term("amplifier back-off and distortion", -mode.amplifier_loss_db, "modcod.AMPLIFIER_LOSS_DB"),
+            Term("amplifier back-off and distortion", -link.losses_db[mode.modulation], f"{given}, {mode.modulation}"),
             Term("feeder", -link.feeder_loss_db, given),
             Term("transmitting antenna, dBi", link.antenna_gain_dbi, given),
             Term("pointing", -link.pointing_loss_db, given),
@@ -173,9 +173,9 @@ def shortfall(link: Link, station: Station, altitude_km: float) -> Shortfall | N
     Raises:
         ConfigError: Constant coding without a mode, or a mode of another family.
     """
-    mode = min(usable_modcods(link), key=lambda one: one.es_n0_db + one.amplifier_loss_db)
-    margin = kept_margin_db(link, station)
-    needed = mode.es_n0_db + mode.amplifier_loss_db + margin
+    losses_db = link.losses_db
+    mode = min(usable_modcods(link), key=lambda one: one.es_n0_db + losses_db[one.modulation])
+    needed = mode.es_n0_db + losses_db[mode.modulation] + kept_margin_db(link, station)
     missing_db = needed - _es_n0_at_mask_db(link, station, altitude_km)
     if missing_db <= 0.0:
         return None
@@ -205,7 +205,8 @@ def fixed_for(link: Link, stations: Sequence[Station], altitude_km: float) -> Li
     """
     planned = link.model_copy(update={"coding": Coding.VARIABLE})
     worst = min(stations, key=lambda place: _es_n0_at_mask_db(planned, place, altitude_km))
-    mode = best_modcod(_es_n0_at_mask_db(planned, worst, altitude_km), link.margin_db, link.modcods)
+    signal_db = _es_n0_at_mask_db(planned, worst, altitude_km)
+    mode = best_modcod(signal_db, link.margin_db, link.modcods, link.losses_db)
     if mode is None:
         short = shortfall(planned, worst, altitude_km)
         assert short is not None, "asked only where no mode closes"  # noqa: S101

@@ -1,14 +1,15 @@
 """A radio link: the transmitter on board and its waveform, and the signal and the rate that reach a station."""
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from taran_eo.config import Settings
-from taran_eo.downlink.modcod import FAMILIES, Coding, ModCod, best_modcods, named
+from taran_eo.downlink.modcod import AMPLIFIER_LOSS_DB, FAMILIES, Coding, ModCod, best_modcods, named
 from taran_eo.downlink.stations import Station
 from taran_eo.errors import ConfigError
 
@@ -22,6 +23,9 @@ _EARTH_RADIUS_KM = 6371.0
 """Mean radius, for the range at an elevation (IUGG 1980)."""
 
 
+Loss = Annotated[float, Field(ge=0, le=30)]
+
+
 class Link(Settings):
     """A transmitter on board, its waveform, and what is lost on the way.
 
@@ -31,6 +35,8 @@ class Link(Settings):
         frequency_hz: Carrier frequency.
         power_w: Saturated power of the amplifier.
         antenna_gain_dbi: Gain of the antenna along its axis, which follows the station.
+        amplifier_loss_db: What the saturated amplifier costs a modulation, back-off and distortion together; for
+            those that are not given, `modcod.AMPLIFIER_LOSS_DB`.
         feeder_loss_db: Between amplifier and antenna.
         pointing_loss_db: Of both antennas together.
         polarization_loss_db: Mismatch of polarization.
@@ -51,6 +57,7 @@ class Link(Settings):
     frequency_hz: float = Field(default=8.2e9, gt=1e8, lt=1e12)
     power_w: float = Field(default=2.0, gt=0, allow_inf_nan=False)
     antenna_gain_dbi: float = Field(default=6.0, ge=-20, le=70)
+    amplifier_loss_db: dict[Literal["BPSK", "QPSK", "8PSK", "16APSK", "32APSK"], Loss] = Field(default_factory=dict)
     feeder_loss_db: float = Field(default=1.0, ge=0, le=30)
     pointing_loss_db: float = Field(default=0.5, ge=0, le=30)
     polarization_loss_db: float = Field(default=0.3, ge=0, le=30)
@@ -70,6 +77,11 @@ class Link(Settings):
     def modcods(self) -> tuple[ModCod, ...]:
         """The modes that may be used."""
         return FAMILIES[self.family]
+
+    @property
+    def losses_db(self) -> Mapping[str, float]:
+        """What the amplifier costs each modulation."""
+        return {**AMPLIFIER_LOSS_DB, **{str(name): loss for name, loss in self.amplifier_loss_db.items()}}
 
     @property
     def bandwidth_hz(self) -> float:
@@ -120,7 +132,8 @@ def rates_bit_s(link: Link, station: Station, range_km: Floats, elevation_deg: F
     margin = kept_margin_db(link, station)
     modes = usable_modcods(link)
     carried = np.array([0.0, *(mode.rate_bit_s(link.symbol_rate_sym_s, pilots=link.pilots) for mode in modes)])
-    result: Floats = carried[best_modcods(es_n0_db(link, station, range_km, elevation_deg), margin, modes) + 1]
+    signal = es_n0_db(link, station, range_km, elevation_deg)
+    result: Floats = carried[best_modcods(signal, margin, modes, link.losses_db) + 1]
     return result
 
 

@@ -52,7 +52,7 @@ class ModCod:
 
     Attributes:
         name: As its standard writes it.
-        modulation: Of which the amplifier's loss is.
+        modulation: On which the loss in the amplifier depends.
         efficiency_bit: Bits of data in a symbol, without pilots.
         pilot_efficiency_bit: Likewise, with pilots; equal where the mode has none.
         es_n0_db: Energy of a symbol over noise density that it takes, ideal receiver, white noise.
@@ -72,11 +72,6 @@ class ModCod:
     def eb_n0_db(self) -> float:
         """Energy of a bit of data over noise density that it takes."""
         return self.es_n0_db - 10.0 * math.log10(self.efficiency_bit)
-
-    @property
-    def amplifier_loss_db(self) -> float:
-        """What a saturated amplifier costs it: back-off and distortion."""
-        return AMPLIFIER_LOSS_DB[self.modulation]
 
     def rate_bit_s(self, symbol_rate_sym_s: float, *, pilots: bool = True) -> float:
         """Bits of data a second.
@@ -205,14 +200,19 @@ def named(name: str) -> ModCod:
     return known[name]
 
 
-def best_modcod(es_n0_db: float, margin_db: float = 0.0, modcods: Sequence[ModCod] = DVB_S2) -> ModCod | None:
+def best_modcod(
+    es_n0_db: float,
+    margin_db: float = 0.0,
+    modcods: Sequence[ModCod] = DVB_S2,
+    losses_db: Mapping[str, float] = AMPLIFIER_LOSS_DB,
+) -> ModCod | None:
     """The mode that carries most of those that close.
 
     Args:
-        es_n0_db: Symbol energy over noise density with the amplifier saturated; each mode takes off what the
-            amplifier costs it.
+        es_n0_db: Symbol energy over noise density with the amplifier saturated.
         margin_db: What is to be left over.
         modcods: The modes to choose from.
+        losses_db: What the amplifier takes off for each modulation.
 
     Returns:
         The mode; None where not even the sturdiest closes.
@@ -223,23 +223,28 @@ def best_modcod(es_n0_db: float, margin_db: float = 0.0, modcods: Sequence[ModCo
         >>> best_modcod(-5.0) is None
         True
     """
-    closing = [mode for mode in modcods if mode.es_n0_db + mode.amplifier_loss_db + margin_db <= es_n0_db]
+    closing = [mode for mode in modcods if mode.es_n0_db + losses_db[mode.modulation] + margin_db <= es_n0_db]
     return max(closing, key=lambda mode: mode.efficiency_bit, default=None)
 
 
-def best_modcods(es_n0_db: Floats, margin_db: float = 0.0, modcods: Sequence[ModCod] = DVB_S2) -> NDArray[np.int64]:
+def best_modcods(
+    es_n0_db: Floats,
+    margin_db: float = 0.0,
+    modcods: Sequence[ModCod] = DVB_S2,
+    losses_db: Mapping[str, float] = AMPLIFIER_LOSS_DB,
+) -> NDArray[np.int64]:
     """`best_modcod` for many signals at once.
 
     Returns:
         int64 in the shape given: the place of the mode in `modcods`, -1 where none closes.
     """
     # Only modes that no sturdier one outdoes are ever chosen: along them, needs and carries grow together.
-    needs = np.array([mode.es_n0_db + mode.amplifier_loss_db for mode in modcods])
+    needs = np.array([mode.es_n0_db + losses_db[mode.modulation] + margin_db for mode in modcods])
     carries = np.array([mode.efficiency_bit for mode in modcods])
     order = np.lexsort((-carries, needs))
     leads = carries[order] > np.maximum.accumulate(np.append(-np.inf, carries[order][:-1]))
     ladder = order[leads]
-    rungs = np.searchsorted(needs[ladder] + margin_db, es_n0_db, side="right")
+    rungs = np.searchsorted(needs[ladder], es_n0_db, side="right")
     result: NDArray[np.int64] = np.append(-1, ladder)[rungs]
     return result
 

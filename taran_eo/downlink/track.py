@@ -178,7 +178,7 @@ def _crossed(low: Floats, high: Floats, value: Callable[[Floats], Floats]) -> Fl
         low, high = np.where(further, middle, low), np.where(further, high, middle)
     above, below = np.maximum(value(low), 0.0), np.maximum(-value(high), 0.0)
     # Straight from here on; in the middle where both are 0, as at a satellite that stands still in the sky.
-    share = np.divide(above, above + below, out=np.full_like(above, 0.5), where=above + below > 0.0)
+    share: Floats = np.divide(above, above + below, out=np.full_like(above, 0.5), where=above + below > 0.0)
     return low + share * (high - low)
 
 
