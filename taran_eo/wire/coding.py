@@ -16,7 +16,7 @@ from taran_eo.errors import FormatError
 from taran_eo.wire.finding import Finding
 from taran_eo.wire.frames import frame_is_sound
 from taran_eo.wire.framing import MARKER, Framing
-from taran_eo.wire.reed_solomon import check_symbols, correct
+from taran_eo.wire.reed_solomon import MOST_ERRORS, check_symbols, correct
 
 MARKER_TOLERANCE = 3
 """Wrong bits that a marker may have to be looked behind; random bytes have one such in 770,000."""
@@ -87,10 +87,12 @@ def decode(stream: bytes, framing: Framing) -> Iterator[Decoded | Finding]:
     """The frames in a stream of bytes, and what is wrong with it, in the order of the stream.
 
     A frame is looked for behind whatever resembles a marker, and, where frames were found before or after, in step with
-    them, even if its marker does not resemble one any more. It is believed when the Reed-Solomon code says so, without
-    that code when its error control field does. So a marker that is in the data by chance does no harm, and a damaged
+    them, even if its marker does not resemble one any more. It is believed when the Reed-Solomon code and its error
+    control field say so, as far as it has them. So a marker that is in the data by chance does no harm, and a damaged
     frame none to its neighbours. Without Reed-Solomon a frame that nothing confirms still comes out if it is where one
     is expected: a `Demultiplexer` judges it.
+
+    Two frames may overlap a little: where the last bytes of the first are missing, and the code made up for them.
 
     Args:
         stream: What was received.
@@ -102,7 +104,7 @@ def decode(stream: bytes, framing: Framing) -> Iterator[Decoded | Finding]:
     for found, sound in _looked_up(received, _marks(received, framing), framing):
         if not sound:
             unsound.append(found)
-        elif found.where >= position:
+        elif found.where >= position - _mendable(framing):
             yield from _between(received, position, found.where, unsound, framing)
             yield found
             position = found.where + framing.cadu_bytes
@@ -128,7 +130,7 @@ def _between(
             sound_ones.append(frame)
         elif fits:
             unsound[frame.where] = frame
-    found = _apart(sound_ones, cadu_bytes)
+    found = _apart(sound_ones, cadu_bytes - _mendable(framing))
     starts = [frame.where for frame in found]
 
     def is_free(where: int) -> bool:
@@ -141,25 +143,32 @@ def _between(
         yield from _garbage(position, frame.where)
         position = frame.where + cadu_bytes
         if framing.interleaving and is_free(frame.where):
-            what = f"The frame at byte {frame.where} has more wrong symbols than can be corrected"
+            what = f"The frame at byte {frame.where} has more errors than can be corrected"
             yield Finding("uncorrectable", what, frame.where)
         else:
             yield frame
     yield from _garbage(position, end)
 
 
-def _apart(frames: Iterable[Decoded], cadu_bytes: int) -> list[Decoded]:
-    """Of frames in the order of the stream, those that do not overlap with one before."""
+def _mendable(framing: Framing) -> int:
+    """How many bytes at the end of a frame may belong to the next one, so that both can be had."""
+    return MOST_ERRORS * framing.interleaving
+
+
+def _apart(frames: Iterable[Decoded], distance_bytes: int) -> list[Decoded]:
+    """Of frames in the order of the stream, those that begin so far behind the one before."""
     kept: list[Decoded] = []
     for frame in frames:
-        if not kept or frame.where >= kept[-1].where + cadu_bytes:
+        if not kept or frame.where >= kept[-1].where + distance_bytes:
             kept.append(frame)
     return kept
 
 
 def _garbage(begin: int, end: int) -> Iterator[Finding]:
     if begin < end:
-        yield Finding("garbage", f"{end - begin} bytes from byte {begin} on belong to no frame", begin, end - begin)
+        yield Finding(
+            "garbage", f"{end - begin} bytes from byte {begin} on belong to no whole frame", begin, end - begin
+        )
 
 
 def _noise(framing: Framing) -> NDArray[np.uint8]:
@@ -207,7 +216,7 @@ def _looked_up(received: NDArray[np.uint8], places: Iterable[int], framing: Fram
         marker_errors = np.bitwise_count(units[:, : len(MARKER)] ^ marker).sum(axis=1)
         blocks = units[:, len(MARKER) :] ^ noise
         corrected = np.zeros(batch.size, dtype=np.int64)
-        valid: NDArray[np.bool_] | None = None
+        valid: NDArray[np.bool_] = np.ones(batch.size, dtype=bool)
         if framing.interleaving:
             result = correct(_split(blocks, framing))
             blocks = _merged(result.codewords, batch.size)
@@ -216,7 +225,4 @@ def _looked_up(received: NDArray[np.uint8], places: Iterable[int], framing: Fram
         frames = blocks[:, : framing.frame_bytes]
         for index, (frame, where) in enumerate(zip(frames, batch.tolist(), strict=True)):
             decoded = Decoded(frame.tobytes(), where, int(corrected[index]), int(marker_errors[index]))
-            if valid is not None:
-                yield decoded, bool(valid[index])
-            else:
-                yield decoded, frame_is_sound(decoded.frame)
+            yield decoded, bool(valid[index]) and (not framing.fecf or frame_is_sound(decoded.frame))

@@ -50,8 +50,9 @@ class Framing(Settings):
         interleaving: Reed-Solomon codewords a frame (CCSDS 131.0-B allows 1, 2, 3, 4, 5 and 8), 0 for no Reed-Solomon.
         frame_bytes: Length of a frame; where not given, what fills the codewords (1115 with 5 of them, or without
             any). A shorter frame makes shortened codewords (virtual fill): then a multiple of the interleaving.
-        fecf: Whether a frame ends in a frame error control field, a CRC of 16 bits; needed without Reed-Solomon, since
-            nothing else would tell a frame from noise.
+        fecf: Whether a frame ends in a frame error control field, a CRC of 16 bits. It is needed without Reed-Solomon,
+            since nothing else would tell a frame from noise, and without randomizing: codewords are cyclic, so that
+            what begins a few bytes beside a frame is nearly one as well.
         randomize: Whether frames and check symbols are randomized, so that the receiver always sees transitions.
     """
 
@@ -74,8 +75,11 @@ class Framing(Settings):
                 f"frame_bytes = {self.frame_bytes} leaves {self.data_bytes} bytes for packets, "
                 f"and at least {LEAST_DATA_BYTES} are needed"
             )
-        if not self.interleaving and not self.fecf:
-            raise ValueError("fecf = False, but interleaving = 0 leaves nothing else to recognize a damaged frame by")
+        if not self.fecf and not (self.interleaving and self.randomize):
+            raise ValueError(
+                f"fecf = False, but interleaving = {self.interleaving} and randomize = {self.randomize} leave nothing "
+                "else to recognize a frame by"
+            )
         if self.interleaving:
             most = CODEWORD_DATA_BYTES * self.interleaving
             if self.frame_bytes > most or self.frame_bytes % self.interleaving:
