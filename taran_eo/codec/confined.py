@@ -37,7 +37,6 @@ class _Cell:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._owner = 0
 
     def ask(self, request: dict[str, object], body: bytes, most: int, time_s: float) -> tuple[bool, bytes]:
         """The answer: whether it went well, and at most `most` bytes of samples, or why it did not.
@@ -70,7 +69,7 @@ class _Cell:
 
     def close(self) -> None:
         """End the process, if it is ours."""
-        if self._process is not None and self._owner == os.getpid():
+        if self._process is not None:
             self._process.kill()
             for pipe in self._pipes():
                 with suppress(OSError):
@@ -78,9 +77,15 @@ class _Cell:
             self._process.wait()
         self._process = None
 
+    def forget(self) -> None:
+        """Begin anew in a fork: the process belongs to the parent, and so may the lock."""
+        if self._process is not None:
+            self._process.returncode = 0  # so that nobody waits for it here
+        self._lock, self._process = threading.Lock(), None
+
     def _running(self) -> tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]:
         """The process, started where there is none, and its pipes."""
-        if self._process is None or self._owner != os.getpid():
+        if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(_PROCESS)],
                 stdin=subprocess.PIPE,
@@ -88,7 +93,6 @@ class _Cell:
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             )
-            self._owner = os.getpid()
             self._pipes()[1].readline()  # it is ready: its start does not count as decoding
         return self._process, *self._pipes()
 
@@ -101,6 +105,8 @@ class _Cell:
 
 _CELL = _Cell()
 atexit.register(_CELL.close)
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_CELL.forget)
 
 
 def decode(decoder: str, body: bytes, shape: ImageShape, *, samples: int | None = None, **options: object) -> Pixels:
