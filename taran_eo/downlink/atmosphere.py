@@ -12,7 +12,7 @@ from taran_eo.errors import ConfigError, MissingExtraError
 Floats = NDArray[np.float64]
 
 _DISH_M = 5.0
-"""Stands for the antenna of a station that gives none: it matters for scintillation only, by hundredths of a dB."""
+"""Stands for the antenna of a station that gives none: it matters for scintillation only, by tenths of a decibel."""
 
 
 def itu_loss_db(station: Station, frequency_hz: float, elevation_deg: Floats, unavailable_percent: float) -> Floats:
