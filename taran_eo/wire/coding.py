@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from taran_eo.errors import FormatError
@@ -212,7 +213,7 @@ def _looked_up(received: NDArray[np.uint8], places: Iterable[int], framing: Fram
     at = np.fromiter(places, dtype=np.int64)
     for start in range(0, at.size, _BATCH):
         batch = at[start : start + _BATCH]
-        units = received[batch[:, None] + np.arange(framing.cadu_bytes)]
+        units = sliding_window_view(received, framing.cadu_bytes)[batch]
         marker_errors = np.bitwise_count(units[:, : len(MARKER)] ^ marker).sum(axis=1)
         blocks = units[:, len(MARKER) :] ^ noise
         corrected = np.zeros(batch.size, dtype=np.int64)

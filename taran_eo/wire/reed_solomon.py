@@ -66,6 +66,8 @@ def _table_of_products() -> NDArray[np.uint8]:
 PRODUCTS = _table_of_products()
 """Products of all symbols in the conventional basis, uint8[256, 256]."""
 
+_PRODUCTS_IN_LINE = PRODUCTS.ravel()
+
 INVERSES = np.concatenate([[0], POWERS[-_LOGARITHMS % LONGEST]]).astype(np.uint8)
 """The inverse of each symbol, and 0 for 0, uint8[256]."""
 
@@ -102,6 +104,11 @@ class Corrected:
     codewords: NDArray[np.uint8]
     errors: NDArray[np.int64]
     valid: NDArray[np.bool_]
+
+
+def _times(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`PRODUCTS` of two arrays, three times as fast as by two indices."""
+    return _PRODUCTS_IN_LINE.take(left.astype(np.uint16) << 8 | right)
 
 
 def check_symbols(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -143,7 +150,7 @@ def _errors(syndromes: NDArray[np.uint8], length: int) -> NDArray[np.uint8]:
     # The evaluator: the product of syndromes and locator, its lowest 16 coefficients.
     evaluator = np.zeros((len(syndromes), MOST_ERRORS), dtype=np.uint8)
     for power in range(MOST_ERRORS):
-        evaluator[:, power:] ^= PRODUCTS[locator[:, power, None], syndromes[:, : MOST_ERRORS - power]]
+        evaluator[:, power:] ^= _times(locator[:, power, None], syndromes[:, : MOST_ERRORS - power])
     table = _value_table()
     at = _sum(table, locator)[:, :LONGEST] == 0
     # Forney: the error at X is X^(1 - 112) evaluator(1/X) / locator'(1/X); the odd terms of the locator are
@@ -174,15 +181,15 @@ def _locator(syndromes: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[n
     for step in range(CHECKS):
         terms = min(step, MOST_ERRORS) + 1
         window = syndromes[:, step - terms + 1 : step + 1][:, ::-1]
-        discrepancy = np.bitwise_xor.reduce(PRODUCTS[locator[:, :terms], window], axis=1)
+        discrepancy = np.bitwise_xor.reduce(_times(locator[:, :terms], window), axis=1)
         before[:, 1:] = before[:, :-1].copy()
         before[:, 0] = 0
+        if not discrepancy.any():
+            continue
         grows = (discrepancy != 0) & (2 * degree <= step)
-        scaled = PRODUCTS[locator, INVERSES[discrepancy][:, None]]
-        locator, before = (
-            locator ^ PRODUCTS[before, discrepancy[:, None]],
-            np.where(grows[:, None], scaled, before),
-        )
+        next_locator = locator ^ _times(before, discrepancy[:, None])
+        before[grows] = _times(locator[grows], INVERSES[discrepancy[grows], None])
+        locator = next_locator
         degree = np.where(grows, step + 1 - degree, degree)
     return locator, degree
 
