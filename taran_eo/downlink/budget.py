@@ -209,7 +209,7 @@ def fixed_for(link: Link, stations: Sequence[Station], altitude_km: float) -> Li
     mode = best_modcod(signal_db, link.margin_db, link.modcods, link.losses_db)
     if mode is None:
         short = shortfall(planned, worst, altitude_km)
-        assert short is not None, "asked only where no mode closes"  # noqa: S101
+        assert short is not None  # noqa: S101 - no mode closes here
         raise short.error()
     return link.model_copy(update={"coding": Coding.CONSTANT, "modcod": mode.name})
 

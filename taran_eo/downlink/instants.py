@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +47,7 @@ class Instants:
         """
         start = utc(start)
         whole, fraction = jday_datetime(start)
-        ut1_days = load.timescale(builtin=True).from_datetime(start).dut1 / DAY_S
+        ut1_days = _timescale().from_datetime(start).dut1 / DAY_S
         fractions = fraction + np.asarray(times_s, dtype=np.float64) / DAY_S
         carried = np.floor(fractions)
         days, fractions = whole + carried, fractions - carried
@@ -57,6 +59,12 @@ class Instants:
         return Instants(
             self.times_s[which], self.days[which], self.fractions[which], self.angles_rad[which], self.rate_rad_s
         )
+
+
+@cache
+def _timescale() -> Any:  # noqa: ANN401  skyfield has no types
+    """The leap seconds and the rotation of the Earth that come with skyfield: no network."""
+    return load.timescale(builtin=True)
 
 
 def utc(moment: datetime) -> datetime:

@@ -156,7 +156,7 @@ def slant_range_km(altitude_km: float, elevation_deg: Floats) -> Floats:
     """Distance to a satellite at an elevation, on a sphere.
 
     Source:
-        Roddy, Satellite Communications, 4th edition (2006), section 3.2, by the law of cosines.
+        Roddy, Satellite Communications, 4th edition (2006), chapter 3, by the law of cosines.
     """
     rise = _EARTH_RADIUS_KM * np.sin(np.radians(elevation_deg))
     return np.sqrt(rise**2 + altitude_km * (altitude_km + 2.0 * _EARTH_RADIUS_KM)) - rise
@@ -197,8 +197,8 @@ def usable_modcods(link: Link) -> tuple[ModCod, ...]:
 def atmosphere_db(link: Link, station: Station, elevation_deg: Floats) -> Floats:
     """Loss in the atmosphere that is planned for, float64 in the shape of the elevations.
 
-    The path through a flat layer goes with the cosecant of the elevation, good from 5 degrees on (ITU-R P.676-13,
-    annex 1, section 2.2); below, the loss of 5 degrees is kept.
+    The path through a flat layer goes with the cosecant of the elevation, as ITU-R P.676 takes it
+    from 5 degrees on; below, the loss of 5 degrees is kept.
     """
     at_five = link.clear_sky_loss_db if _adapts(link, station) else link.atmosphere_loss_db
     result: Floats = at_five * math.sin(math.radians(5.0)) / np.sin(np.radians(np.maximum(elevation_deg, 5.0)))

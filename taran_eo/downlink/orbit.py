@@ -114,7 +114,7 @@ class Orbit:
             ConfigError: An altitude out of range or too high for such an orbit, or no time of day.
 
         Source:
-            The node turns once a tropical year: Vallado, Fundamentals of Astrodynamics, 4th edition, section 11.4.1.
+            The node turns once a tropical year: Vallado, Fundamentals of Astrodynamics, 4th edition, chapter 11.
 
         Example:
             >>> orbit = Orbit.sun_synchronous(600, datetime(2026, 11, 20, tzinfo=UTC))
@@ -287,7 +287,7 @@ def constellation(
         ConfigError: Counts that do not divide, or an angle out of range.
 
     Source:
-        Walker, Satellite constellations, Journal of the British Interplanetary Society 37 (1984), pages 559-572.
+        Walker, Satellite constellations, Journal of the British Interplanetary Society 37 (1984), page 559 and on.
 
     Example:
         >>> first = Orbit.sun_synchronous(600, datetime(2026, 11, 20, tzinfo=UTC), name="w")

@@ -62,7 +62,7 @@ class Station(Settings):
     def g_t_at(self, frequency_hz: float) -> float:
         """Gain over system noise temperature in dB/K, of the figure given or of the dish at a carrier."""
         if self.dish_m is None or self.noise_k is None:
-            assert self.g_t_db_k is not None, "checked when the station was made"  # noqa: S101
+            assert self.g_t_db_k is not None  # noqa: S101 - checked when the station was made
             return self.g_t_db_k
         return dish_gain_dbi(self.dish_m, frequency_hz, self.efficiency) - 10.0 * math.log10(self.noise_k)
 
@@ -99,7 +99,7 @@ def dish_gain_dbi(diameter_m: float, frequency_hz: float, efficiency: float = 0.
     """Gain of a parabolic antenna: efficiency times (pi diameter / wavelength) squared.
 
     Source:
-        Roddy, Satellite Communications, 4th edition (2006), equation 6.32.
+        Roddy, Satellite Communications, 4th edition (2006), chapter 6.
 
     Example:
         >>> round(dish_gain_dbi(5.0, 2.2e9, 0.5), 1)
