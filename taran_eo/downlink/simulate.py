@@ -1,0 +1,307 @@
+"""The simulation: one plan of contacts and one set of images, and what each strategy makes of them."""
+
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taran_eo.codec.header import Step
+from taran_eo.downlink.acquisition import Acquired, acquire
+from taran_eo.downlink.budget import fixed_for, shortfall
+from taran_eo.downlink.contacts import Contact, Profile, plan
+from taran_eo.downlink.link import Link, rates_bit_s
+from taran_eo.downlink.modcod import Coding
+from taran_eo.downlink.orbit import Orbit
+from taran_eo.downlink.passes import passes, profiles, unseen
+from taran_eo.downlink.queue import Kind, Ledger, Load, Satellite, Sky
+from taran_eo.downlink.scenario import HOUR_S, Scenario
+from taran_eo.downlink.stations import Station
+from taran_eo.downlink.strategies import Strategy, chosen
+from taran_eo.downlink.traffic import Traffic
+from taran_eo.errors import ConfigError
+from taran_eo.imagery.sensor import Sensor
+
+_STEP_S = 10.0
+"""The rate of a contact is constant over so long: the lower of those at both ends."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A contact with what could go through it.
+
+    Attributes:
+        contact: When, and of which pass.
+        profile: Its rate.
+        uplink: Whether lost frames can be asked for.
+    """
+
+    contact: Contact
+    profile: Profile
+    uplink: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a strategy came to, over all satellites.
+
+    Attributes:
+        strategy: Which.
+        product_bytes: Bytes of all products.
+        wire_bytes: What they take on the wire, each sent once.
+        ledgers: The account of each satellite.
+        ages_s: By level, the age of each product that came down when it did.
+        products: By level, how many there were.
+        airtime_s: Time in which frames were sent.
+    """
+
+    strategy: Strategy
+    product_bytes: int
+    wire_bytes: int
+    ledgers: tuple[Ledger, ...]
+    ages_s: dict[Step, NDArray[np.float64]]
+    products: dict[Step, int]
+    airtime_s: float
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """All that was simulated.
+
+    Attributes:
+        scenario: What was asked, resolved.
+        traffic: What was seen.
+        sessions: Of each satellite, its contacts.
+        segments: Segments taken, of all satellites.
+        cancelled: Segments that were not taken for a contact.
+        imaged_km2: Area.
+        raw_bytes: What the sensor gave.
+        outcomes: Of each strategy.
+        warnings: What the reader should know.
+    """
+
+    scenario: Scenario
+    traffic: Traffic
+    sessions: tuple[tuple[Session, ...], ...]
+    segments: int
+    cancelled: int
+    imaged_km2: float
+    raw_bytes: int
+    outcomes: tuple[Outcome, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def stations(self) -> tuple[Station, ...]:
+        """The stations in full."""
+        return _stations(self.scenario)
+
+    @property
+    def capacity_bits(self) -> float:
+        """What all contacts could carry."""
+        return sum(each.profile.capacity_bits for mine in self.sessions for each in mine)
+
+
+def simulate(scenario: Scenario, traffic: Traffic) -> Simulation:
+    """Live through a scenario once for each strategy.
+
+    Args:
+        scenario: What is asked.
+        traffic: What there is to see.
+
+    Raises:
+        ConfigError: Something of the scenario that cannot be, no pass at all, or a link that closes nowhere.
+        CorruptDataError: Orbital elements that are none.
+    """
+    scenario = scenario.resolved()
+    strategies = chosen(scenario.strategies)
+    orbits = scenario.orbit.orbits(scenario.start)
+    stations = _stations(scenario)
+    sessions, warnings = _sessions(scenario, orbits, stations)
+    seen = []
+    for number, (orbit, mine) in enumerate(zip(orbits, sessions, strict=True)):
+        mine, taken = _look(scenario, traffic, orbit, mine, np.random.default_rng([scenario.seed, number]))
+        sessions[number] = mine
+        seen.append(taken)
+    warnings += _too_much(scenario, seen)
+    return Simulation(
+        scenario=scenario,
+        traffic=traffic,
+        sessions=tuple(map(tuple, sessions)),
+        segments=sum(taken.taken_s.size for taken in seen),
+        cancelled=sum(taken.cancelled for taken in seen),
+        imaged_km2=sum(taken.taken_s.size * taken.area_km2 for taken in seen),
+        raw_bytes=sum(int(taken.raw_bytes.sum()) for taken in seen),
+        outcomes=tuple(_outcome(scenario, strategy, seen, sessions) for strategy in strategies),
+        warnings=tuple(warnings),
+    )
+
+
+def _stations(scenario: Scenario) -> tuple[Station, ...]:
+    return tuple(each for each in scenario.stations if isinstance(each, Station))
+
+
+def _sensor(scenario: Scenario) -> Sensor:
+    assert isinstance(scenario.sensor, Sensor), "resolved"  # noqa: S101
+    return scenario.sensor
+
+
+def _sessions(
+    scenario: Scenario, orbits: Sequence[Orbit], stations: Sequence[Station]
+) -> tuple[list[list[Session]], list[str]]:
+    """The contacts of each satellite, and what is wrong with stations.
+
+    Raises:
+        ConfigError: There is no pass, or no link closes.
+    """
+    rules = scenario.contacts
+    found = passes(orbits, stations, scenario.start, scenario.duration_s)
+    if not found:
+        raise ConfigError(
+            f"No satellite is ever seen from {', '.join(each.name for each in stations)} in {scenario.days:g} days",
+            remedy="Add a station nearer to the poles, lower min_elevation_deg, raise the orbit, or simulate longer",
+            stations=tuple(each.name for each in stations),
+        )
+    warnings = [
+        f"{name} never sees a satellite: too far from the orbit, or its min_elevation_deg is too high"
+        for name in unseen(stations, found)
+    ]
+    link = _link(scenario.link, stations, orbits[0].altitude_km)
+    shortfalls = {each.name: shortfall(link, each, orbits[0].altitude_km) for each in stations}
+    warnings += [str(short.error()) for short in shortfalls.values() if short is not None]
+    contacts = plan(
+        found,
+        {each.name: each.antennas for each in stations},
+        handover_s=rules.handover_s,
+        turnaround_s=rules.turnaround_s,
+        shortest_s=rules.shortest_s,
+    )
+    by_name = {each.name: each for each in stations}
+    sessions: dict[str, list[Session]] = {orbit.name: [] for orbit in orbits}
+    cut = [replace(each.seen, rise_s=each.start_s) for each in contacts]
+    for contact, sky in zip(contacts, profiles(orbits, stations, cut, scenario.start, _STEP_S), strict=True):
+        station = by_name[contact.seen.station]
+        rates = rates_bit_s(link, station, sky.range_km, sky.elevation_deg)
+        profile = Profile(sky.times_s, np.minimum(rates[:-1], rates[1:]))
+        sessions[contact.seen.satellite].append(Session(contact, profile, station.uplink and rules.uplink))
+    if not any(each.profile.capacity_bits for mine in sessions.values() for each in mine):
+        worst = min((each for each in shortfalls.values() if each is not None), key=lambda each: each.missing_db)
+        raise worst.error()
+    return list(sessions.values()), warnings
+
+
+def _link(link: Link, stations: Sequence[Station], altitude_km: float) -> Link:
+    return fixed_for(link, stations, altitude_km) if link.coding is Coding.CONSTANT and link.modcod is None else link
+
+
+def _look(
+    scenario: Scenario, traffic: Traffic, orbit: Orbit, sessions: list[Session], rng: np.random.Generator
+) -> tuple[list[Session], Acquired]:
+    """What a satellite takes images of, and what is left of its contacts then."""
+    attitude = scenario.imaging.attitude
+    contacts_s = [(each.contact.start_s, each.contact.end_s) for each in sessions]
+    taken = acquire(
+        scenario.imaging,
+        traffic,
+        ships_km2=scenario.traffic.ships_km2,
+        bits_km2=_sensor(scenario).bits_km2,
+        period_s=orbit.period_s,
+        duration_s=scenario.duration_s,
+        busy_s=contacts_s if attitude == "downlink-first" else [],
+        rng=rng,
+    )
+    if attitude == "imaging-first":
+        ends_s = taken.taken_s
+        silent = list(zip((ends_s - taken.length_s).tolist(), ends_s.tolist(), strict=True))
+        sessions = [replace(each, profile=each.profile.without(_within(silent, each.contact))) for each in sessions]
+    return sessions, taken
+
+
+def _within(intervals_s: Sequence[tuple[float, float]], contact: Contact) -> list[tuple[float, float]]:
+    return [each for each in intervals_s if each[1] > contact.start_s and each[0] < contact.end_s]
+
+
+def _too_much(scenario: Scenario, seen: Sequence[Acquired]) -> Iterator[str]:
+    """What of the settings cannot work."""
+    if seen and seen[0].taken_s.size:
+        one = seen[0]
+        if one.raw_bytes[0] > scenario.storage_bytes:
+            yield (
+                f"One segment takes {one.raw_bytes[0]:,} bytes and the storage holds {scenario.storage_bytes:,}: "
+                "nothing is recorded. Shorten imaging.segment_s, or enlarge storage_bytes"
+            )
+        share = _process_s(scenario, one) * one.taken_s.size / scenario.duration_s
+        if share > 1:
+            yield (
+                f"The processor needs {share:.1f} times the time there is: most images wait until they are pushed out. "
+                "Lower processing.tile_ms or imaging.duty"
+            )
+
+
+def _process_s(scenario: Scenario, taken: Acquired) -> float:
+    """Time that the processor takes for a segment: all of its sea, clouds included."""
+    tile_km2 = (scenario.processing.tile_px * scenario.traffic.gsd_m / 1e3) ** 2
+    return math.ceil(taken.sea_km2 / tile_km2) * scenario.processing.tile_ms / 1e3
+
+
+def _outcome(
+    scenario: Scenario, strategy: Strategy, seen: Sequence[Acquired], sessions: Sequence[Sequence[Session]]
+) -> Outcome:
+    """Live through the time with one strategy."""
+    overheads = scenario.overheads
+    urgencies = {level: getattr(scenario.priorities, level) for level in strategy.levels}
+    kinds = tuple(
+        Kind(level, each.priority, None if each.expires_h is None else each.expires_h * HOUR_S)
+        for level, each in urgencies.items()
+    )
+    ledgers = []
+    ages: dict[Step, list[NDArray[np.float64]]] = {level: [] for level in strategy.levels}
+    products = dict.fromkeys(strategy.levels, 0)
+    product_bytes = wire_bytes = 0
+    airtime_s = 0.0
+    for number, (taken, mine) in enumerate(zip(seen, sessions, strict=True)):
+        sizes = np.stack(list(strategy.product_bytes(taken, scenario.ratios).values()), axis=1)
+        frames = overheads.frames(sizes)
+        ships = np.zeros(sizes.shape)
+        ships[:, 0] = taken.drawn.ships
+        load = Load(
+            taken_s=taken.taken_s,
+            kinds=kinds,
+            product_bytes=sizes,
+            frames=frames,
+            ships=ships,
+            raw_bytes=taken.raw_bytes,
+            process_s=np.full(len(sizes), _process_s(scenario, taken)) if strategy.on_board else None,
+        )
+        sky = Sky(
+            [each.profile for each in mine],
+            [each.uplink for each in mine],
+            overheads.frame_bits,
+            scenario.contacts.frame_loss,
+            scenario.duration_s,
+        )
+        # Chance of its own for each, so that no strategy and no satellite changes another's.
+        rng = np.random.default_rng([scenario.seed, number, zlib.crc32(strategy.name.encode())])
+        ledger = Satellite(load, sky, scenario.storage_bytes, rng, watched=number == 0).run()
+        ledgers.append(ledger)
+        product_bytes += int(sizes.sum())
+        wire_bytes += int(frames.sum()) * scenario.wire.framing.cadu_bytes
+        kind = np.array(ledger.kind, dtype=np.int64)
+        aged = np.array(ledger.down_s) - np.array(ledger.taken_s)
+        for place, level in enumerate(strategy.levels):
+            ages[level].append(aged[kind == place])
+            products[level] += int((sizes[:, place] > 0).sum())
+        for sent, each in zip(ledger.frames, mine, strict=True):
+            if sent:
+                share = sent * overheads.frame_bits / each.profile.capacity_bits
+                airtime_s += share * (each.contact.end_s - each.contact.start_s)
+    return Outcome(
+        strategy,
+        product_bytes,
+        wire_bytes,
+        tuple(ledgers),
+        {level: np.sort(np.concatenate(each)) for level, each in ages.items()},
+        products,
+        airtime_s,
+    )

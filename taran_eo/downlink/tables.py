@@ -1,0 +1,110 @@
+"""The strategies as a table of text, for a page or a terminal."""
+
+from collections.abc import Sequence
+
+from taran_eo.downlink.results import Results, Row
+
+HEAD = (
+    *("strategy", "on the wire", "less than raw", "than JPEG-LS", "ships down", "age median", "95 %", "on time"),
+    *("contacts used", "storage peak", "lost", "compute", "transmit"),
+)
+
+
+def markdown(results: Results) -> str:
+    """The strategies for a reader, with what the figures mean."""
+    rule = ["---", *("---:" for _ in HEAD[1:])]
+    table = [f"| {' | '.join(cells)} |" for cells in (HEAD, rule, *map(_cells, results.rows))]
+    return "\n".join([*_told(results), "", *table, "", *_notes(results), ""])
+
+
+def lines(results: Results) -> list[str]:
+    """The strategies for a terminal."""
+    cells = [HEAD, *map(_cells, results.rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [*_told(results), "", *(_aligned(row, widths) for row in cells)]
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = zip(cells, widths, strict=True)
+    return "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)])
+
+
+def _told(results: Results) -> list[str]:
+    simulation = results.simulation
+    scenario = simulation.scenario
+    satellites, contacts = len(simulation.sessions), sum(map(len, simulation.sessions))
+    names = ", ".join(station.name for station in simulation.stations)
+    ships = sum(each.ships for each in simulation.outcomes[0].ledgers)
+    return [
+        f"{satellites} satellite{'s' * (satellites > 1)} over {names}, {scenario.days:g} day{'s' * (scenario.days != 1)} from "
+        f"{scenario.start:%Y-%m-%d %H:%M} UTC: {contacts} contacts, which carry {size(simulation.capacity_bits / 8)}",
+        f"imaged {simulation.imaged_km2:,.0f} km2 in {simulation.segments} segments: {size(simulation.raw_bytes)} from "
+        f"the sensor, {ships:,.0f} ships as the model finds them",
+    ]
+
+
+def _notes(results: Results) -> list[str]:
+    scenario = results.simulation.scenario
+    processing = scenario.processing
+    recall = f"{processing.recall:.0%} [{processing.recall_low:.0%}, {processing.recall_high:.0%}]"
+    return [
+        "On the wire: bundles, CFDP, space packets, frames, Reed-Solomon and markers, each product once. Less than",
+        "raw: against the bits of the sensor without any overhead. Ships: as the model finds them, on board or on the",
+        f"ground in what came down; of all ships it finds {recall} ({processing.recall_source}), and where imagery",
+        "goes down, whoever looks at it on the ground may find more. JPEG 2000 at",
+        f"{scenario.ratios.jpeg_2000_psnr_db:g} dB; what that costs in ships was not measured. Age: from the end of a",
+        "segment to the last frame of the first product that tells of its ships, over all segments; a dash where so",
+        "many have not come down. Lost: pushed out of the storage, deleted as too old, or gone with frames that nobody",
+        "asked for. Energy of compressors is not counted.",
+        *(f"\n- {warning}" for warning in results.simulation.warnings),
+    ]
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.strategy,
+        size(row.wire_bytes),
+        times(row.less_than_raw),
+        "-" if row.less_than_jpeg_ls is None else times(row.less_than_jpeg_ls),
+        _percent(row.ships_share),
+        _hours(row.age_median_h),
+        _hours(row.age_p95_h),
+        "-" if row.on_time is None else _percent(row.on_time),
+        _percent(row.used),
+        size(row.peak_bytes),
+        _percent(row.overflow + row.expired + row.broken),
+        _energy(row.compute_j),
+        _energy(row.transmit_j),
+    )
+
+
+def size(count: float) -> str:
+    """Bytes with three digits, as ``4.71 GB``."""
+    for unit, scale in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= 0.9995 * scale:
+            return f"{_three(count / scale)} {unit}"
+    return f"{count:.0f} B"
+
+
+def times(value: float) -> str:
+    """A ratio with three digits or all of its whole part, as ``1.44`` or ``15,004``."""
+    return f"{value:,.0f}" if value >= 99.95 else _three(value)
+
+
+def _energy(joule: float) -> str:
+    for unit, scale in (("GJ", 1e9), ("MJ", 1e6), ("kJ", 1e3)):
+        if joule >= 0.9995 * scale:
+            return f"{_three(joule / scale)} {unit}"
+    return f"{_three(joule)} J"
+
+
+def _three(value: float) -> str:
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f} %" if value >= 9.5e-4 or value == 0 else f"{100 * value:.1g} %"
+
+
+def _hours(value: float | None) -> str:
+    return "-" if value is None else f"{value * 60:.0f} min" if value < 1 else f"{value:.1f} h"

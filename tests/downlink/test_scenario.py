@@ -1,0 +1,237 @@
+"""Scenarios, the scenes behind them, and what the wire adds: what is said holds, and what cannot be is named."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from taran_eo.codec.bundle import BUNDLE_BYTES
+from taran_eo.config import load_json, load_toml, parse
+from taran_eo.downlink import traffic as traffic_module
+from taran_eo.downlink.acquisition import acquire, segment_starts_s
+from taran_eo.downlink.orbit import Orbit
+from taran_eo.downlink.overheads import NAME_BYTES, Overheads
+from taran_eo.downlink.scenario import Imaging, Scenario
+from taran_eo.downlink.strategies import STRATEGIES, chosen
+from taran_eo.downlink.traffic import Alike, Source, Traffic, fit
+from taran_eo.errors import ConfigError, CorruptDataError
+from taran_eo.onboard import cutting
+from taran_eo.wire import Cfdp, File, Framing, send
+
+USUAL = {"orbit": {"altitude_km": 600.0}, "stations": ["svalbard"]}
+
+
+def scenario(**changes):
+    return parse({**USUAL, **changes}, Scenario, source="the test")
+
+
+# What the wire adds.
+
+
+@given(
+    size=st.integers(0, 6000),
+    name=st.integers(1, 40),
+    kind=st.sampled_from(["tm", "aos"]),
+    interleaving=st.sampled_from([0, 1, 2, 5]),
+    fecf=st.booleans(),
+    crc=st.booleans(),
+    widths=st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 8])),
+)
+def test_the_formula_agrees_with_the_wire(size, name, kind, interleaving, fecf, crc, widths):
+    framing = Framing(kind=kind, spacecraft=7, interleaving=interleaving, fecf=fecf or not interleaving)
+    cfdp = Cfdp(crc=crc, entity_bytes=widths[0], number_bytes=widths[1])
+    stream = b"".join(send([File("n" * name, bytes(size))], framing, cfdp))
+    frames = Overheads(framing, cfdp).file_frames(np.array([size]), name)[0]
+    assert len(stream) == frames * framing.cadu_bytes
+
+
+def test_products_go_in_bundles():
+    framing, cfdp = Framing(spacecraft=7), Cfdp()
+    sizes = np.array([0, 1, 67, BUNDLE_BYTES - 1, BUNDLE_BYTES, BUNDLE_BYTES + 1, 3 * BUNDLE_BYTES + 5])
+    counted = Overheads(framing, cfdp).frames(sizes)
+    for size, frames in zip(sizes.tolist(), counted.tolist(), strict=True):
+        bundles = [BUNDLE_BYTES] * (size // BUNDLE_BYTES) + [size % BUNDLE_BYTES] * (size % BUNDLE_BYTES > 0)
+        # One stream each: a file does not begin in the last frame of another.
+        streams = (b"".join(send([File("n" * NAME_BYTES, bytes(part))], framing, cfdp)) for part in bundles)
+        assert sum(map(len, streams)) == frames * framing.cadu_bytes
+
+
+# The scenes.
+
+SCENES = Traffic(
+    source="made up",
+    scene_km2=2.0,
+    pixel_m=1.5,
+    header_bytes=60.0,
+    origin_bytes=90.0,
+    alike=(
+        Alike(scenes=6, ships=0, ships_bytes=0, mask_bytes=0, chips_bytes=0, regions_bytes=100),
+        Alike(scenes=3, ships=1, ships_bytes=20, mask_bytes=50, chips_bytes=900, regions_bytes=1000),
+        Alike(scenes=1, ships=5, ships_bytes=60, mask_bytes=150, chips_bytes=4000, regions_bytes=3000),
+    ),
+)
+
+
+@given(share=st.floats(0.0, 2.0))
+def test_as_many_ships_are_drawn_as_are_asked_for(share):
+    density = SCENES.ships_km2 * share
+    scenes = np.full(50, 4000)
+    drawn = SCENES.draw(scenes, density, np.random.default_rng(3))
+    expected = density * SCENES.scene_km2 * 4000 * 50
+    chance = 6 * np.sqrt(5 * expected) + 1e-9
+    assert drawn.ships.sum() == pytest.approx(expected, abs=chance)
+    # What goes with ships grows with them, and the coarse image of the sea does not.
+    assert drawn.mask_bytes.sum() == pytest.approx(expected / 0.8 * 30, abs=50 * chance)
+    assert (drawn.regions_bytes >= 100 * 4000).all()
+
+
+def test_scenes_as_they_are_have_the_mean_of_the_run():
+    drawn = SCENES.draw(np.full(200, 1000), None, np.random.default_rng(1))
+    assert drawn.ships.mean() == pytest.approx(800, rel=0.02)
+    assert drawn.ships_bytes.mean() == pytest.approx(12_000, rel=0.02)
+    again = SCENES.draw(np.full(200, 1000), None, np.random.default_rng(1))
+    np.testing.assert_array_equal(drawn.chips_bytes, again.chips_bytes)
+
+
+def test_more_ships_than_scenes_can_give_are_refused():
+    with pytest.raises(ConfigError, match=r"ships_km2 = 1\.5, but .* made up give 1 at most"):
+        SCENES.draw(np.array([5]), 1.5, np.random.default_rng(0))
+    empty = SCENES.model_copy(update={"alike": SCENES.alike[:1]})
+    with pytest.raises(ConfigError, match="give 0 at most"):
+        empty.draw(np.array([5]), 0.1, np.random.default_rng(0))
+    assert empty.draw(np.array([5]), 0.0, np.random.default_rng(0)).ships.tolist() == [0]
+
+
+def test_chips_and_regions_are_cut_as_on_board():
+    ours = (traffic_module.CHIP_MARGIN, traffic_module.CHIP_MOST_SIDE, traffic_module.CELL)
+    assert ours == (cutting.MARGIN, cutting.MOST_SIDE, cutting.CELL)
+    assert (traffic_module.SURROUNDINGS, traffic_module.COARSE) == (cutting.SURROUNDINGS, cutting.COARSE)
+
+
+def test_a_run_is_read_with_the_bytes_of_its_products(tmp_path, taran_eo):
+    out = tmp_path / "out"
+    assert taran_eo("synth", "-o", tmp_path / "in", "--scenes", 3, "--size", "200x300", "--seed", 3, "-q").code == 0
+    assert taran_eo("run", tmp_path / "in", "-o", out, "-q").code == 0
+    read = Source(run=out).open()
+    products = [traffic_module._open(path) for path in sorted(out.glob("*.product"))]
+    assert read == fit(products, source="out", gsd_m=99.0)
+    assert read.scene_km2 == pytest.approx(200 * 300 * 1.5**2 / 1e6, rel=0.01)
+    ships = sum(len(each.ships()) for each in products)
+    assert read.ships_km2 == pytest.approx(ships / (3 * read.scene_km2))
+    total = 3 * (read.header_bytes + read.origin_bytes)
+    total += sum(each.scenes * (each.ships_bytes + each.mask_bytes) for each in read.alike)
+    assert total == pytest.approx(sum(path.stat().st_size for path in out.glob("*.product")))
+    # A model in a file draws as the run does.
+    model = tmp_path / "model.json"
+    model.write_text(read.model_dump_json())
+    assert Source(model=model).open() == read
+    product = next(out.glob("*.product"))
+    product.write_bytes(product.read_bytes()[:-1])
+    with pytest.raises(CorruptDataError, match=product.name):
+        Source(run=out).open()
+
+
+def test_the_model_that_comes_with_the_package_opens():
+    usual = Source().open()
+    assert sum(each.scenes for each in usual.alike) == 21
+    assert usual.scene_km2 == pytest.approx((768 * 1.5e-3) ** 2)
+
+
+# When images are taken.
+
+
+@given(duty=st.floats(0.01, 0.5), segment_s=st.floats(1, 300), days=st.floats(0.1, 3), seed=st.integers(0, 9))
+def test_segments_do_not_overlap_and_keep_the_share_of_the_time(duty, segment_s, days, seed):
+    period_s, duration_s = 5800.0, days * 86400
+    imaging = Imaging(duty=duty, segment_s=segment_s)
+    starts_s = segment_starts_s(imaging, period_s, duration_s, np.random.default_rng(seed))
+    assert (np.diff(starts_s) >= segment_s - 1e-6).all()
+    assert (starts_s >= 0).all()
+    assert starts_s.size == 0 or starts_s[-1] + segment_s <= duration_s
+    assert abs(starts_s.size * segment_s - duty * duration_s) <= duty * period_s + segment_s
+    # In the sunlit half, but for the one segment by which a share may be rounded up.
+    assert (starts_s % period_s + segment_s <= period_s / 2 + segment_s + 1e-6).all()
+
+
+@given(busy=st.lists(st.floats(0, 80_000), max_size=6), seed=st.integers(0, 9))
+def test_no_image_is_taken_while_the_satellite_points_to_a_station(busy, seed):
+    spans = [(each, each + 600.0) for each in sorted(busy)]
+    spans = [after for before, after in itertools.pairwise([(-1e9, -1e9), *spans]) if after[0] > before[1]]
+
+    def taken(busy_s):
+        rng = np.random.default_rng(seed)
+        given = {"ships_km2": None, "bits_km2": 1e6, "period_s": 5800.0, "duration_s": 86400.0, "rng": rng}
+        return acquire(Imaging(), SCENES, busy_s=busy_s, **given)
+
+    free, bound = taken([]), taken(spans)
+    assert free.cancelled == 0
+    assert bound.cancelled + bound.taken_s.size == free.taken_s.size
+    for start_s, end_s in spans:
+        assert ((bound.taken_s <= start_s) | (bound.taken_s - bound.length_s >= end_s)).all()
+
+
+# Bad scenarios.
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"storage_bytes": 0}, "storage_bytes = 0"),
+        ({"storage_byte": 1}, "Did you mean storage_bytes"),
+        ({"days": -1.0}, r"days = -1\.0"),
+        ({"stations": []}, "stations"),
+        ({"orbit": {}}, "altitude_km or orbit.tle"),
+        ({"orbit": {"altitude_km": 500.0, "tle": "x"}}, "not both"),
+        ({"imaging": {"duty": 0.7}}, r"imaging\.duty = 0\.7"),
+        ({"imaging": {"swaths_km": 7.0}}, "Did you mean swath_km"),
+        ({"contacts": {"frame_loss": 1.0}}, "frame_loss"),
+        ({"link": {"symbol_rate_sym_s": -1.0}}, "symbol_rate_sym_s"),
+        ({"processing": {"tile_ms": 0.0}}, "tile_ms"),
+        ({"traffic": {"run": "a", "model": "b"}}, "both given"),
+        ({"link": {"family": "ccsds"}}, "set it to 0"),
+        ({"wire": {"cfdp": {"segment_bytes": 100}}}, "end with frames"),
+        ({"priorities": {"ships": {"priority": -1}}}, "priority = -1"),
+    ],
+)
+def test_what_cannot_be_is_named(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        scenario(**changes)
+
+
+def test_names_that_nobody_knows_are_refused():
+    for field, value, said in (("stations", ["svalbrd"], "svalbard"), ("sensor", "nonesuch", "spot-6")):
+        with pytest.raises(ConfigError, match=said):
+            scenario(**{field: value}).resolved()
+    with pytest.raises(ConfigError, match="Did you mean jpeg-ls"):
+        chosen(["jpeg-l"])
+    with pytest.raises(ConfigError, match="cannot be read"):
+        scenario(orbit={"tle": "nowhere.tle"}).orbit.orbits(scenario().start)
+
+
+def test_elements_come_from_a_file_or_stand_in_the_scenario(tmp_path):
+    text = Orbit.sun_synchronous(550, scenario().start).text
+    (tmp_path / "elements.tle").write_text(text)
+    for tle in (text, str(tmp_path / "elements.tle")):
+        found = scenario(orbit={"tle": tle, "satellites": 4, "planes": 2})
+        assert len(found.orbit.orbits(found.start)) == 4
+
+
+def test_a_resolved_scenario_is_read_back(tmp_path):
+    resolved = scenario(stations=["svalbard", "troll"], link={"coding": "adaptive"}).resolved()
+    (tmp_path / "scenario.json").write_text(resolved.model_dump_json(exclude_none=True))
+    assert load_json(tmp_path / "scenario.json", Scenario) == resolved
+
+
+def test_the_examples_are_scenarios(repository: Path):
+    examples = sorted(repository.glob("pipelines/downlink_*.toml"))
+    assert len(examples) >= 3
+    for path in examples:
+        load_toml(path, Scenario).resolved()
+
+
+def test_strategies_have_names_of_their_own():
+    assert len({each.name for each in STRATEGIES}) == len(STRATEGIES)
+    assert chosen(["ships", "raw"]) == (STRATEGIES[0], STRATEGIES[-1])
