@@ -164,7 +164,7 @@ def _ccsds(modulation: str, code: str, code_rate: float, eb_n0_db: float, qualit
 
 _RS = 223 / 255
 _WORDS = "codeword error rate 1e-4"
-_CURVES = "CCSDS 130.1-G-3, read off its curves, good to 0.3 dB"
+_CURVES = "approximate to 0.3 dB, after the curves of CCSDS 130.1-G; checked against the capacity only"
 _CODES = (
     ("uncoded", 1.0, 9.59, "bit error rate 1e-5", "exact: Q(sqrt(2 Eb/N0))"),
     ("RS(255,223)", _RS, 6.39, _WORDS, "exact: more than 16 of 255 symbols wrong, CCSDS 130.1-G-2, section 5"),

@@ -91,7 +91,7 @@ MODERN = [
 
 @pytest.mark.parametrize("mode", MODERN, ids=lambda mode: mode.name)
 def test_modern_codes_come_near_the_capacity(mode):
-    """The one check on those that are read off curves: a quarter to 1.6 decibels away."""
+    """The one check on those that are only approximate: a quarter to 1.6 decibels away."""
     bits = 1 if mode.modulation == "BPSK" else 2
     each_db = mode.es_n0_db - 10.0 * math.log10(bits)
     rate = mode.efficiency_bit / bits
