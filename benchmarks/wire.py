@@ -1,4 +1,4 @@
-"""Each stage of the way down and back on one core, in MB of packets a second of processor time, and Reed-Solomon beside a peer.
+"""Each stage of the way down and back in MB of packets a second of processor time, and Reed-Solomon beside a peer.
 
 Usage: python benchmarks/wire.py [ROUNDS]
 """
@@ -33,7 +33,7 @@ def seconds(run: Callable[[], object], rounds: int) -> tuple[float, float, float
 def told(name: str, unit: str, amount: float, run: Callable[[], object], rounds: int) -> float:
     """Print a rate with its spread, return the median."""
     middle, least, most = (amount / taken for taken in seconds(run, rounds))
-    print(f"{name:<52} {middle:8.1f} {unit} ({most:.1f} to {least:.1f})")
+    print(f"{name:<56} {middle:8.1f} {unit} ({most:.1f} to {least:.1f})")
     return middle
 
 
@@ -43,9 +43,8 @@ def main(rounds: int = 7) -> None:
     framing = Framing(spacecraft=1)
     sent = [packet(1, n, rng.bytes(PACKET_DATA_BYTES)) for n in range(PACKETS)]
     size_mb = sum(map(len, sent)) / 1e6
-    print(
-        f"{environment().cpu}, one core, {rounds} rounds; {size_mb:.1f} MB of packets of {PACKET_DATA_BYTES + 6} bytes"
-    )
+    print(f"{environment().cpu}, processor time of one core, {rounds} rounds")
+    print(f"{size_mb:.1f} MB of packets of {PACKET_DATA_BYTES + 6} bytes")
     print(f"TM frames of {framing.frame_bytes} bytes, RS(255,223) interleaved {framing.interleaving} times, randomized")
 
     def multiplex() -> list[bytes]:
