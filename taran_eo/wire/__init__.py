@@ -10,7 +10,9 @@ from taran_eo.wire.finding import Finding
 from taran_eo.wire.frames import Demultiplexer, frames, idle_frame
 from taran_eo.wire.framing import Framing
 from taran_eo.wire.packets import Packet, packet, parse
-from taran_eo.wire.transfer import Account, Counts, Reception, Transfer, exchange, receive, send
+from taran_eo.wire.settings import Wire
+from taran_eo.wire.transfer import Reception, Transfer, exchange, receive, send
+from taran_eo.wire.way import Account, Counts
 
 __all__ = [
     "Account",
@@ -27,6 +29,7 @@ __all__ = [
     "Received",
     "Reception",
     "Transfer",
+    "Wire",
     "decode",
     "encode",
     "exchange",

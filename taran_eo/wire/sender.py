@@ -16,6 +16,7 @@ from taran_eo.errors import CorruptDataError, FormatError
 from taran_eo.wire.cfdp import CHECKSUMS, Cfdp, File, checksum, named, union
 from taran_eo.wire.finding import Finding
 from taran_eo.wire.pdu import Ack, EndOfFile, FileData, Finished, Metadata, Nak, Pdu, Route, goes_to_sender, parse
+from taran_eo.wire.timers import Timers
 
 LONGEST_NAME_BYTES = 255
 """What a length-value field holds: 727.0-B-5, 5.1.8."""
@@ -165,28 +166,23 @@ class Sender:
     def __init__(self, files: Sequence[File], settings: Cfdp) -> None:
         self.sendings = [Sending(file, settings, number, acknowledged=True) for number, file in enumerate(files)]
         self._ready = deque(self.sendings)
-        self._open = set(self.sendings)
+        self._timers = Timers()
         self._heard = 0
-
-    @property
-    def done(self) -> bool:
-        """Whether each transaction has ended and nothing is left to say."""
-        return not self._open and not self._ready
 
     @property
     def deadline_s(self) -> float | None:
         """When `tick` has something to do, or None."""
-        return min((one.deadline_s for one in self._open if one.deadline_s is not None), default=None)
+        return self._timers.next_s()
 
     def next(self, now_s: float, segment_bytes: int) -> Pdu | None:
         """What to send next, or None; as `Sending.next`."""
         while self._ready:
             sending = self._ready[0]
             if sending.ready:
-                return sending.next(now_s, segment_bytes)
+                pdu = sending.next(now_s, segment_bytes)
+                self._timers.note(sending.route.number, sending)
+                return pdu
             self._ready.popleft()
-            if sending.why is not None:
-                self._open.discard(sending)
         return None
 
     def hear(self, now_s: float, data: bytes) -> Finding | None:
@@ -212,16 +208,15 @@ class Sender:
 
     def tick(self, now_s: float) -> None:
         """Let time pass."""
-        for sending in sorted(self._open, key=lambda one: one.route.number):
-            if sending.deadline_s is not None and sending.deadline_s <= now_s:
-                sending.tick(now_s)
-                self._wake(sending)
+        for number in self._timers.due(now_s):
+            self.sendings[number].tick(now_s)
+            self._wake(self.sendings[number])
 
     def _wake(self, sending: Sending) -> None:
         """Before all new files: the receiver waits, and both ends hold what is not finished."""
-        if self._ready and self._ready[0] is sending:
-            return
-        self._ready.appendleft(sending)
+        self._timers.note(sending.route.number, sending)
+        if not self._ready or self._ready[0] is not sending:
+            self._ready.appendleft(sending)
 
 
 def _check(file: File, settings: Cfdp, number: int) -> None:

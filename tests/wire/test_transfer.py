@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taran_eo.errors import ConfigError, FormatError
-from taran_eo.wire import Cfdp, Channel, File, Framing, decode, encode, exchange, frames, packet, receive, send
-from taran_eo.wire import transfer as transfer_module
+from taran_eo.wire import Cfdp, Channel, File, Framing, decode, encode, exchange, frames, packet, receive, send, way
 from taran_eo.wire.pdu import FileData, Route, pack
 from taran_eo.wire.transfer import NEVER_STARTED
 
@@ -195,7 +194,7 @@ def test_the_first_or_the_last_frame_may_be_lost(monkeypatch, lost):
             return cadus
         return cadus[cadu_bytes:] if lost == "first" else cadus[:-cadu_bytes]
 
-    monkeypatch.setattr(transfer_module, "transmit", without_one)
+    monkeypatch.setattr(way, "transmit", without_one)
     one = file(30_000)
     made = exchange([one], Framing(spacecraft=42), CLEAR, CLEAR, rng=np.random.default_rng(0))
     assert_identical([one], made.files)
@@ -236,13 +235,13 @@ def test_bit_errors_are_corrected_or_repeated():
 
 def test_the_account_is_of_all_bytes_on_the_air(monkeypatch):
     aired = []
-    real = transfer_module.transmit
+    real = way.transmit
 
     def counted(cadus, *rest):
         aired.append(len(cadus))
         return real(cadus, *rest)
 
-    monkeypatch.setattr(transfer_module, "transmit", counted)
+    monkeypatch.setattr(way, "transmit", counted)
     files = [file(20_000, "one"), file(50, "two"), file(0, "three")]
     lossy = Channel(frame_loss=0.1)
     made = exchange(files, SMALL, lossy, lossy, rng=np.random.default_rng(1))
