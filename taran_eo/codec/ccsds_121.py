@@ -4,7 +4,7 @@ One-dimensional: a sample is predicted by the one before it, residuals are Rice 
 one another, row by row.
 
 Source:
-    CCSDS 121.0-B-3, sections 3 (adaptive entropy coder) and 4 (preprocessor, unit delay); coded by libaec.
+    CCSDS 121.0-B-3, adaptive entropy coder and unit-delay predictor; coded by libaec.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from taran_eo.codec import confined
 from taran_eo.codec.image_shape import ImageShape, Pixels, imagecodecs
 
 _BLOCK = 64
-"""Samples of a block, the largest that section 5.1 allows: a tenth smaller and twice as fast as 16 on real tiles."""
+"""Samples of a block, the most that the standard knows: a tenth smaller and twice as fast as 16 on real tiles."""
 _INTERVAL = 128
 """Blocks between two reference samples."""
 _PREPROCESS = 8

@@ -85,6 +85,8 @@ class _Cell:
 
     def _running(self) -> tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]:
         """The process, started where there is none, and its pipes."""
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # somebody else ended it
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(_PROCESS)],

@@ -25,8 +25,9 @@ class Jpeg2000:
     """The codec.
 
     Attributes:
-        psnr_db: Peak signal to noise ratio that is aimed at over all samples, the peak being 2**bits - 1; what comes
-            out lies within about 1 dB. None is lossless.
+        psnr_db: Peak signal to noise ratio that the encoder aims at over all samples, the peak being 2**bits - 1; None
+            is lossless. What comes out lies up to 1 dB lower on real tiles, and up to 3 dB where the aim is near the
+            rounding of the samples themselves.
 
     Raises:
         ConfigError: A ratio that means nothing.

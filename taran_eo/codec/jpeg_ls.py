@@ -15,13 +15,13 @@ import numpy as np
 
 from taran_eo.codec import confined
 from taran_eo.codec.image_shape import ImageShape, Pixels, corrupt, imagecodecs
-from taran_eo.errors import ConfigError
+from taran_eo.errors import ConfigError, FormatError
 
 _START = b"\xff\xd8"
 _FRAME, _PARAMETERS, _SCAN = 0xFFF7, 0xFFF8, 0xFFDA
-_PRESETS = 1  # T.87, table C.1: an LSE segment of this kind holds thresholds; other kinds could change the size
+_PRESETS = 1  # T.87, C.2.4.1.1: an LSE segment of this kind holds thresholds; other kinds could change the size
 _LONGEST = 0xFFFF
-_LARGEST_NEAR = 255  # T.87, table C.3
+_LARGEST_NEAR = 255  # T.87, C.2.3, which also allows no more than half of the largest sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,15 @@ class JpegLs:
         """The codestream.
 
         Raises:
-            FormatError: More rows or columns than the 16 bits of its header hold.
+            FormatError: More rows or columns than the 16 bits of its header hold, or a bound beyond half of the range.
         """
         shape.refuse_beyond(_LONGEST, "JPEG-LS")
+        if self.near > shape.peak // 2:
+            raise FormatError(
+                f"JPEG-LS cannot bound errors by {self.near}: half of the range is {shape.peak // 2} of {shape.bits} bits",
+                remedy="Give a smaller bound",
+                near=self.near,
+            )
         plane = np.ascontiguousarray(pixels.reshape(shape.stacked))
         stream = bytes(imagecodecs().jpegls_encode(plane, level=self.near))
         return _START + stream[stream.index(_frame(shape)) :]
