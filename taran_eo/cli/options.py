@@ -9,6 +9,7 @@ from taran_eo.cli.console import complain
 
 if TYPE_CHECKING:
     from taran_eo.model import Model
+    from taran_eo.wire import Wire
 
 
 def folder(text: str) -> Path:
@@ -72,6 +73,26 @@ def open_gate(text: str | None, model: "Model", *, quiet: bool = False) -> "Mode
             complain(f"{error.what}. So the model runs everywhere")
         return None
     return gate
+
+
+WireFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--wire", exists=True, dir_okay=False, help="TOML file of how files travel; both ends need the same. The usual."
+    ),
+]
+
+
+def open_wire(path: Path | None) -> "Wire":
+    """How files travel, as a file says or as usual.
+
+    Raises:
+        ConfigError: The file makes no sense.
+    """
+    from taran_eo.config import load_toml
+    from taran_eo.wire import Wire
+
+    return Wire() if path is None else load_toml(path, Wire)
 
 
 Bands = Annotated[str | None, typer.Option(help="Bands for red, green, blue, e.g. 3,2,1.")]

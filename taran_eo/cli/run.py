@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from signal import SIGTERM, default_int_handler, signal
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,10 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from taran_eo.cli.console import complain, on_terminal, parse_bands, print_json, print_table
-from taran_eo.cli.options import Bands, EngineChoice, GateFolder, Level, ModelFolder, Threshold, folder, open_gate
+from taran_eo.cli.options import (
+    Bands,
+    EngineChoice,
+    GateFolder,
+    Level,
+    ModelFolder,
+    Threshold,
+    WireFile,
+    folder,
+    open_gate,
+    open_wire,
+)
 
 if TYPE_CHECKING:
-    from taran_eo.onboard import Progress, Summary
+    from taran_eo.onboard import Progress, Sent, Summary
 
 
 def command(
@@ -45,11 +57,17 @@ def command(
     level: Annotated[
         Level,
         typer.Option(
-            help="How much of a scene goes down: counts, with ships, with the mask; with chips of ships, with ships and "
-            "surroundings above a coarse sea, or with the whole scene."
+            help="How much of a scene goes down: its counts, ships too, the mask too; and of the pixels chips of ships, "
+            "ships and surroundings above a coarse sea, or all."
         ),
     ] = "mask",
-    codec: Annotated[str, typer.Option(help="How pixels that go down are compressed, e.g. jpeg-ls-near-2.")] = "jpeg-ls",
+    codec: Annotated[
+        str, typer.Option(help="How pixels that go down are compressed, e.g. jpeg-ls-near-2.")
+    ] = "jpeg-ls",
+    downlink: Annotated[
+        bool, typer.Option("--downlink", help="Put what goes down into frames as well: FOLDER/downlink/frames.bin.")
+    ] = False,
+    wire: WireFile = None,
     jobs: Annotated[int, typer.Option(min=1, help="Scenes done at the same time.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier run ended, however it did.")] = False,
     on_error: Annotated[
@@ -62,7 +80,7 @@ def command(
     from taran_eo import onboard
     from taran_eo.model import Model
 
-    opened = Model.open(model)
+    opened, settings = Model.open(model), open_wire(wire)
     options = onboard.Options(
         threshold=threshold,
         tile_size=tile,
@@ -91,15 +109,16 @@ def command(
     except KeyboardInterrupt:
         complain("Interrupted. What was finished is kept; --resume goes on from there")
         raise typer.Exit(130) from None
+    sent = onboard.write_frames(output, settings) if downlink and summary.scenes else None
     if as_json:
-        print_json(summary.to_dict())
+        print_json(summary.to_dict() | ({} if sent is None else {"downlink": asdict(sent)}))
     else:
         for warning in () if quiet else summary.warnings:
             complain(warning)
         for skipped in summary.skipped:
             complain(f"skipped {skipped.reason}")
         if not quiet:
-            print_table(_told(summary, output))
+            print_table(_told(summary, output) | ({} if sent is None else _sent(sent)))
     if summary.skipped:
         raise typer.Exit(1)
 
@@ -124,6 +143,10 @@ def _watch(*, shown: bool) -> Iterator["Callable[[Progress], None] | None"]:
             bar.update(task, completed=progress.scenes_done, total=progress.scenes, description=told)
 
         yield advance
+
+
+def _sent(sent: "Sent") -> dict[str, object]:
+    return {"frames": f"{sent.wire_bytes:,} bytes for {sent.file_bytes:,} of products, in {sent.path}"}
 
 
 def _told(summary: "Summary", output: Path) -> dict[str, object]:

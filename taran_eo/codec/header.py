@@ -85,7 +85,7 @@ class Header:
         ships: Ships found.
         ship_pixels: Pixels of ship in the mask.
         nodata_pixels: Pixels of the mask without data.
-        tile: Side in pixels of the square blocks that mask and scene are cut into, counted from the scene's origin.
+        tile: Side in pixels of the square blocks that the mask is cut into, counted from the scene's origin.
         layout: What the blocks of the mask are, row by row, as pairs of a kind and for how many blocks: 0 all sea,
             1 with an item of its own, 2 all nodata.
         levels: Items of each level that the product holds.

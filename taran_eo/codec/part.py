@@ -29,7 +29,7 @@ ORIGIN = 15
 _MAGIC = b"TP"
 _VERSION = 0x30
 _CRC_BYTES = 4
-_REMEDY = "Fetch the data again; if it stays so, it was not written by this version of taran_eo"
+_REMEDY = "Fetch the product again; if it stays so, it was not written by this version of taran_eo"
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,11 +123,12 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(told[:8]) + (" ..." if len(told) > 8 else "")
 
 
-def windows(header: Header) -> Iterator[Window]:
-    """Where the blocks of a scene lie in it, in their order."""
-    for row in range(0, header.rows, header.tile):
-        for col in range(0, header.cols, header.tile):
-            yield Window(row, col, min(header.tile, header.rows - row), min(header.tile, header.cols - col))
+def windows(header: Header, side: int | None = None) -> Iterator[Window]:
+    """Where square pieces of a scene lie in it, row by row: those of a side in pixels, or the blocks of the mask."""
+    side = header.tile if side is None else side
+    for row in range(0, header.rows, side):
+        for col in range(0, header.cols, side):
+            yield Window(row, col, min(side, header.rows - row), min(side, header.cols - col))
 
 
 def kinds(header: Header) -> Iterator[int]:

@@ -21,7 +21,7 @@ PER_PIXEL = 4
 TURN = 256
 """Steps of half a turn: a heading axis is told to 0.35 degrees."""
 
-TOP_SCORE = 255
+TOP_SCORE = 127
 
 PAGE_SHIPS = 80
 """Ships on a page, about as many as one frame holds."""
@@ -41,7 +41,7 @@ class Sighting:
         length: Long side of the box, in quarters of a pixel.
         width: Other side of the box, in quarters of a pixel.
         heading: Axis of the long side clockwise from the top of the image, in steps of 180 / 256 degrees.
-        score: Mean probability of the ship's pixels, in steps of 1 / 255.
+        score: Mean probability of the ship's pixels, in steps of 1 / 127.
         pixels: Ship pixels.
     """
 

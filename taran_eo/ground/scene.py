@@ -15,7 +15,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from taran_eo.codec import Product, windows
-from taran_eo.codec.chip import COARSE, open_chip
+from taran_eo.codec.chip import COARSE, PIECE, open_chip
 from taran_eo.codec.header import Step
 from taran_eo.codec.image import expand
 from taran_eo.codec.ship_list import PER_PIXEL, TOP_SCORE
@@ -88,9 +88,9 @@ class _Scene:
         if "ships" in levels:
             found[SHIPS_IN_PIXELS if self.crs is None else SHIPS_ON_EARTH] = self._write_ships
         if "scene" in levels:
-            found[SCENE] = lambda path: self._write_pixels(path, self._scene_block)
+            found[SCENE] = lambda path: self._write_pixels(path, PIECE, self._scene_block)
         if "regions" in levels:
-            found[REGIONS] = lambda path: self._write_pixels(path, self._region_block)
+            found[REGIONS] = lambda path: self._write_pixels(path, self.header.tile, self._region_block)
         for number, item in sorted(self.product.items.get("chips", {}).items()):
             # Opened twice rather than all held: a harbour has thousands.
             if self._read(f"chip {number + 1}", partial(self._chip, item)) is not None:
@@ -106,7 +106,7 @@ class _Scene:
         try:
             with gdal():
                 return CRS.from_user_input(header.crs), Affine(*header.transform)
-        except CRSError:
+        except (CRSError, ValueError):  # "EPSG:" without a number is a ValueError
             self.unreadable.append(f"its coordinate reference system {header.crs[:60]!r} is none that is known here")
             return None, None
 
@@ -162,13 +162,13 @@ class _Scene:
         with RasterWriter(path, rows, cols, crs=self.crs, transform=transform, bands=self.header.bands) as writer:
             writer.write(Window(0, 0, rows, cols), pixels)
 
-    def _write_pixels(self, path: Path, block: Callable[[int, Window], Pixels]) -> None:
-        """Pixels block by block; black where they are missing."""
+    def _write_pixels(self, path: Path, side: int, block: Callable[[int, Window], Pixels]) -> None:
+        """Pixels in squares of a side; black where they are missing."""
         header = self.header
         with RasterWriter(
             path, header.rows, header.cols, crs=self.crs, transform=self.transform, bands=header.bands
         ) as writer:
-            for number, window in enumerate(windows(header)):
+            for number, window in enumerate(windows(header, side)):
                 pixels = block(number, window)
                 writer.write(window, pixels)
                 self.preview.pixels(window, pixels)
@@ -207,7 +207,7 @@ class _Scene:
         """The image of an item, uint8[bands, rows, cols], black where it is missing or cannot be read."""
         shape = (self.header.bands, rows, cols)
         item = self.product.items.get(step, {}).get(number)
-        read = None if item is None else self._read(f"block {number + 1} of level {step}", lambda: _opened(item, shape))
+        read = None if item is None else self._read(f"piece {number + 1} of level {step}", lambda: _opened(item, shape))
         return np.zeros(shape, dtype=np.uint8) if read is None else read
 
     def _chip(self, item: bytes) -> tuple[int, int, Pixels]:

@@ -8,6 +8,7 @@ from taran_eo.onboard.batch import Progress, Summary, run
 from taran_eo.onboard.crew import Options
 from taran_eo.onboard.decision import Decision
 from taran_eo.onboard.scene import Outcome, classify, process
+from taran_eo.onboard.sending import Sent, files, write_frames
 from taran_eo.onboard.verify import Finding, Verification, verify
 
 __all__ = [
@@ -16,10 +17,13 @@ __all__ = [
     "Options",
     "Outcome",
     "Progress",
+    "Sent",
     "Summary",
     "Verification",
     "classify",
+    "files",
     "process",
     "run",
     "verify",
+    "write_frames",
 ]

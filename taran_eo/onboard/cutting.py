@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.codec import Header, Level, Sighting, windows
-from taran_eo.codec.chip import COARSE, close_chip
+from taran_eo.codec.chip import COARSE, PIECE, close_chip
 from taran_eo.codec.header import Step
 from taran_eo.codec.image import ImageCodec, compress
 from taran_eo.gate import regions
@@ -44,7 +44,7 @@ def cut(
         coarse = [compress(_coarse(scene.read(window)[0]), codec) for window in windows(header)]
         return {"regions": coarse + [_chip(scene, window, codec) for window in _fine(scene, ships)]}
     if level == "scene":
-        return {"scene": [compress(scene.read(window)[0], codec) for window in windows(header)]}
+        return {"scene": [compress(scene.read(window)[0], codec) for window in windows(header, PIECE)]}
     return {}
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -54,7 +55,7 @@ def test_run_sums_up_and_verify_agrees(tmp_path, scenes, taran_eo):
     # The masks in scenes/truth are no imagery.
     assert sorted(products) == ["scene_000", "scene_001"]
     assert (summary["scenes"], summary["tiles"], summary["skipped"]) == (2, 2, [])
-    assert summary["ships"] == sum(len(unpack(data).ships) for data in products.values())
+    assert summary["ships"] == sum(unpack(data).header.ships for data in products.values())
     assert summary["bytes_in"] == 2 * 3 * 130 * 170
     assert summary["bytes_out"] == sum(map(len, products.values()))
     assert summary["ratio"] == summary["bytes_in"] / summary["bytes_out"]
@@ -152,7 +153,7 @@ def test_inspect_knows_models_products_and_scenes(tmp_path, scenes, taran_eo):
     scene = json.loads(taran_eo("inspect", scenes / "scene_001.tif", "--json").out)
     assert (scene["rows"], scene["crs"], scene["raw_bytes"]) == (130, "EPSG:32631", 3 * 130 * 170)
     shown = taran_eo("inspect", out / "scene_001.product")
-    assert f"ships             {len(product['ships'])}\n" in shown.out
+    assert re.search(rf"^ships +{len(product['ships'])}$", shown.out, re.MULTILINE)
     assert (shown.code, shown.err) == (0, "")
 
 

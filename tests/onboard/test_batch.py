@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 from threading import Event, Lock
 
-import numpy as np
 import pytest
 
-from taran_eo.codec import RunLength, pack, unpack
+from taran_eo.codec import assemble, pack, unpack
 from taran_eo.errors import ImageryError, OutputError
 from taran_eo.imagery.scene import Scene, open_scene
 from taran_eo.journal import NAME, Finished, Journal, read
@@ -253,11 +252,15 @@ def test_verify_finds_outputs_that_disagree(tmp_path, write_jpeg, model):
     run([write_jpeg(tmp_path / "a.jpg")], out, model, engine="reference", options=OPTIONS)
     history = read(out)
     product = unpack((out / "a.product").read_bytes())
-    other = (RunLength().compress(np.full((96, 80), 255, np.uint8)),)
+    header, origin, items = product.header, product.made_by(), product.items
+    nothing = dataclasses.replace(header, layout=(2, 1))
+    ruled = dataclasses.replace(origin, threshold=0.9)
+    under = dataclasses.replace(header, origin=ruled.key.hex())
+    held = {step: list(numbered.values()) for step, numbered in items.items()}
     for forged, where in [
-        (dataclasses.replace(product, blocks=other), "a.mask.tif"),
-        (dataclasses.replace(product, ships=()), "a.ships.json"),
-        (dataclasses.replace(product, threshold=0.9), "a.product"),
+        (assemble(origin, nothing, held | {"mask": []}), "a.mask.tif"),
+        (assemble(origin, header, held | {"ships": []}), "a.ships.json"),
+        (assemble(ruled, under, held), "a.product"),
     ]:
         (out / "a.product").write_bytes(pack(forged))
         record: Finished = history.finished["a"]

@@ -59,7 +59,7 @@ def with_gate(path, model, gate, folder, **options):
 
 def mask_of(outcome):
     product = outcome.product
-    mask = np.zeros((product.rows, product.cols), np.uint8)
+    mask = np.zeros((product.header.rows, product.header.cols), np.uint8)
     for window, labels in product.mask_blocks():
         mask[window.slices] = labels
     return mask
@@ -89,8 +89,8 @@ def test_what_passes_is_answered_as_without_a_gate(tmp_path, model, bright_gate,
         np.testing.assert_array_equal(mask_of(gated), expected)
         assert outputs(tmp_path / str(size)) == outputs(tmp_path / "512")
         assert sum(wanted.rows * wanted.cols for wanted in engine.wanted) < 0.7 * whole.size
-    assert gated.product.gate == bright_gate.graph.digest[:16]
-    assert dense.product.gate is None
+    assert gated.product.made_by().gate == bright_gate.graph.digest[:16]
+    assert dense.product.made_by().gate is None
 
 
 def test_what_passes_does_not_depend_on_the_tiles(tmp_path, model, bright_gate, write_geotiff):
@@ -180,7 +180,7 @@ def test_the_command_line_gates_unless_told_not_to(tmp_path, taran_eo):
         said = taran_eo("run", scenes, "-o", tmp_path / name, "-q", *options)
         assert (said.code, said.out, said.err) == (0, "", "")
         (product,) = (tmp_path / name).glob("*.product")
-        return unpack(product.read_bytes()).gate
+        return unpack(product.read_bytes()).made_by().gate
 
     digest = Model.open(shipped(DEFAULT_GATE)).graph.digest[:16]
     assert gate_of("usual") == gate_of("named", "--gate", models / DEFAULT_GATE) == digest

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taran_eo import graph as graphs
-from taran_eo.codec import unpack
+from taran_eo.codec import Sighting, unpack
 from taran_eo.errors import ConfigError, ContractError, ModelError, OutputError
 from taran_eo.imagery.scene import open_scene
 from taran_eo.onboard import Decision, process
@@ -85,7 +85,10 @@ def test_mask_ships_and_product_agree(tmp_path, model, write_geotiff):
     for window, labels in unpacked.mask_blocks():
         np.testing.assert_array_equal(labels, whole[window.slices])
     features = json.loads(ships.read_bytes())["features"]
-    assert [feature["properties"] for feature in features] == list(unpacked.ships)
+    listed = [feature["properties"] for feature in features]
+    assert [Sighting.of(each["box"], each["score"], each["pixels"]) for each in listed] == list(unpacked.ships())
+    assert (unpacked.header.ships, unpacked.header.ship_pixels) == (len(listed), (whole == 1).sum())
+    assert unpacked.header.nodata_pixels == (whole == 255).sum()
     assert sum(ship.pixels for ship in outcome.ships) == (whole == 1).sum()
     assert outcome.tiles == 5 * 8
     # Tiles without any data cost nothing: the first column of tiles, and the hole in the middle.

@@ -58,12 +58,12 @@ def test_what_goes_down_comes_back(scene, tmp_path):
     model = Model.open()
     outcome = outputs(scene, model, tmp_path, 128)
     product = unpack(outcome.files[2].read_bytes())
-    mask = np.zeros((product.rows, product.cols), np.uint8)
+    mask = np.zeros((product.header.rows, product.header.cols), np.uint8)
     for window, labels in product.mask_blocks():
         mask[window.slices] = labels
     assert np.array_equal(mask, read_mask(outcome.files[0]).labels)
     features = json.loads(outcome.files[1].read_text())["features"]
-    assert len(features) == len(product.ships) == len(outcome.ships)
+    assert len(features) == len(product.ships()) == len(outcome.ships)
     assert all(2.9 < feature["geometry"]["coordinates"][0][0][0] < 3.1 for feature in features)
 
 
