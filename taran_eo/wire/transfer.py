@@ -7,6 +7,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import ceil
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from taran_eo.wire.pdu import pack
 from taran_eo.wire.receiver import Receiver
 from taran_eo.wire.sender import Sender, Sending
 from taran_eo.wire.way import BURST_FRAMES, Account, Counts, Listener, Way, segment_bytes
+
+LOOKS_A_TIMER = 10
+"""How often both ends look at their timers while the shortest one runs."""
 
 NEVER_STARTED = "nothing of it arrived"
 
@@ -44,8 +48,8 @@ class Transfer:
         sender_says: How each transaction ended for the satellite, in the same order: empty, or the named failure.
             It may fail where the file is complete, when only the last acknowledgements were lost.
         findings: What was wrong on both ways.
-        down: The bytes of the downlink.
-        up: The bytes of the uplink.
+        down: Bytes of the downlink.
+        up: Bytes of the uplink.
         duration_s: Simulated time from the first byte to the last event.
         rounds: How often missing parts of one file were asked for, at most.
     """
@@ -113,7 +117,8 @@ def exchange(
     """Files down with acknowledgements up (class 2), both ends in simulated time, every byte made and read.
 
     Who has nothing to say is silent: no idle frames are sent or counted. The uplink has frames of the same kind
-    in place of telecommand frames. What a burst of frames brings is heard when all of it has arrived.
+    in place of telecommand frames. What a burst of frames brings is heard when all of it has arrived, and timers are
+    looked at ten times while the shortest one runs.
 
     Args:
         files: All known when the contact begins.
@@ -149,7 +154,8 @@ def exchange(
         receiver.tick(now_s)
         downlink.offer(now_s, sender.next)
         uplink.offer(now_s, lambda leaves_s, _: receiver.next(leaves_s))
-        events = (sender.deadline_s, receiver.deadline_s, downlink.next_s(now_s), uplink.next_s(now_s))
+        timers = (_looked_at_s(end.deadline_s, settings) for end in (sender, receiver))
+        events = (*timers, downlink.next_s(now_s), uplink.next_s(now_s))
         ahead_s = [event_s for event_s in events if event_s is not None]
         if not ahead_s:
             break
@@ -159,13 +165,21 @@ def exchange(
     resent_bytes = sum(sending.resent_bytes for sending in sender.sendings)
     return Transfer(
         tuple(arrived.get(number, _nothing(number)) for number in range(len(files))),
-        tuple(sending.why or "" for sending in sender.sendings),
+        tuple("not finished" if sending.why is None else sending.why for sending in sender.sendings),
         tuple(downlink.listener.findings + uplink.listener.findings),
         downlink.account(resent_bytes),
         uplink.account(0),
         now_s,
         receiver.rounds,
     )
+
+
+def _looked_at_s(deadline_s: float | None, settings: Cfdp) -> float | None:
+    """When a timer is looked at that runs out at `deadline_s`: with others, so that what they bring shares frames."""
+    if deadline_s is None:
+        return None
+    grain_s = min(settings.ack_s, settings.nak_s) / LOOKS_A_TIMER
+    return max(deadline_s, ceil(deadline_s / grain_s) * grain_s)
 
 
 def _nothing(number: int) -> Received:

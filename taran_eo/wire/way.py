@@ -179,9 +179,16 @@ class Way:
             yield from self.listener.pdus(self._flying.popleft()[1])
 
     def offer(self, now_s: float, next_pdu: Callable[[float, int], Pdu | None]) -> None:
-        """Send a burst of what `next_pdu` has, unless the transmitter is busy."""
-        if now_s < self._free_s:
-            return
+        """Send bursts of what `next_pdu` has, unless the transmitter is busy."""
+        while self._free_s <= now_s and (packets := self._burst(now_s, next_pdu)):
+            made = list(frames(packets, self._framing, first_count=self._frames))
+            self._frames += len(made)
+            self._free_s = now_s + len(made) * self._frame_s
+            stream = transmit(encode(made, self._framing), self._framing.cadu_bytes, self._channel, self._rng)
+            self._flying.append((self._free_s + self._delay_s, stream))
+
+    def _burst(self, now_s: float, next_pdu: Callable[[float, int], Pdu | None]) -> list[bytes]:
+        """Packets for the frames of one burst, or fewer if there is no more to say."""
         zone = self._framing.data_bytes
         packets: list[bytes] = []
         position = 0
@@ -196,13 +203,7 @@ class Way:
             packets.append(packet(self._settings.apid, self._packets, data))
             self._packets += 1
             position += len(packets[-1])
-        if not packets:
-            return
-        made = list(frames(packets, self._framing, first_count=self._frames))
-        self._frames += len(made)
-        self._free_s = now_s + len(made) * self._frame_s
-        stream = transmit(encode(made, self._framing), self._framing.cadu_bytes, self._channel, self._rng)
-        self._flying.append((self._free_s + self._delay_s, stream))
+        return packets
 
     def next_s(self, now_s: float) -> float | None:
         """When something arrives or the transmitter is free again, or None."""

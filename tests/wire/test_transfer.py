@@ -335,6 +335,16 @@ def test_a_slow_uplink_and_a_long_way_only_take_time():
     assert made.duration_s > 50_000 * 8 / 20e3
 
 
+def test_a_link_faster_than_the_clock_can_tell_still_sends_all():
+    one = file(300_000)
+    lossy = Channel(frame_loss=0.1)
+    made = exchange(
+        [one], SMALL, lossy, lossy, rng=np.random.default_rng(3), rate_bit_s=1e300, uplink_rate_bit_s=1e300, delay_s=0
+    )
+    assert_identical([one], made.files)
+    assert made.sender_says == ("",)
+
+
 def test_the_stream_comes_in_pieces_of_whole_frames():
     pieces = list(send([file(300_000)], SMALL))
     assert len(pieces) > 2
