@@ -36,8 +36,8 @@ HEAD = """What the image codecs make of raw data: `pipelines/lossless.py`. The r
 over bytes sent, with a 95 % bootstrap interval over frames; rates are of one core that others used too, in megabytes of
 packed raw data, expanding with the process around the decoder. The green difference is taken where it looks worth it.
 The tiles are decoded JPEGs, which flatters every codec, and the green difference above all, since their colour had been
-halved: they say nothing about raw data. PSNR is against the largest sample, of which land and sea fill a tenth or two in a
-raw frame: its own noise lies at about 55 dB (spot-6) and 48 dB (colour-frame), and less costs more than noise."""
+halved: they say nothing about raw data. PSNR is against the largest sample, of which land and sea fill a tenth or two
+in a raw frame: its own noise lies at about 55 dB (spot-6) and 48 dB (colour-frame), and less costs more than noise."""
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ class JpegLs:
         shape.refuse_beyond(_LONGEST, "JPEG-LS")
         if self.near > shape.peak // 2:
             raise FormatError(
-                f"JPEG-LS cannot bound errors by {self.near}: half of the range is {shape.peak // 2} of {shape.bits} bits",
-                remedy="Give a smaller bound",
+                f"JPEG-LS cannot bound errors by {self.near}, more than the {shape.peak // 2} of {shape.bits} bits",
+                remedy="Give a bound of half of the range at most",
                 near=self.near,
             )
         plane = np.ascontiguousarray(pixels.reshape(shape.stacked))
