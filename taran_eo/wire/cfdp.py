@@ -16,7 +16,7 @@ from taran_eo.config import Settings
 
 CHECKSUMS = {"modular": ChecksumType.MODULAR, "crc-32": ChecksumType.CRC_32}
 SEGMENT_OFFSET_BYTES = 4  # of a File Data PDU, in files of less than 4 GiB: 727.0-B-5, 5.3
-CRC_BYTES = 2  # 727.0-B-5, 4.1.3
+CRC_BYTES = 2  # 727.0-B-5, 4.1
 
 
 class Cfdp(Settings):
@@ -113,7 +113,7 @@ def checksum(data: bytes | bytearray, kind: ChecksumType) -> int | None:
     The modular one is the sum of its big-endian words of four bytes, the last one filled with zeros, modulo
     2^32; the other is the CRC-32 of IEEE 802.3.
 
-    Source: CCSDS 727.0-B-5, annex F; the SANA registry of checksum identifiers.
+    Source: CCSDS 727.0-B-5, 4.2, of which the example is the worked one; the SANA registry of checksum identifiers.
 
     Example:
         >>> hex(checksum(bytes(range(15)), ChecksumType.MODULAR))

@@ -121,7 +121,7 @@ def pack(pdu: Pdu) -> bytes:
             body = b"".join(
                 (first, length.to_bytes(2, "big"), rest, offset.to_bytes(SEGMENT_OFFSET_BYTES, "big"), data)
             )
-            # The CRC of 727.0-B-5, 4.1.3.2 is that of transfer frames: x^16 + x^12 + x^5 + 1 from all ones.
+            # The CRC of 727.0-B-5, 4.1 is that of transfer frames: x^16 + x^12 + x^5 + 1 from all ones.
             return body + binascii.crc_hqx(body, 0xFFFF).to_bytes(CRC_BYTES, "big") if route.crc else body
         case Metadata(route, name, size, checksum_kind):
             params = MetadataParams(False, checksum_kind, size, name, name)
@@ -262,4 +262,4 @@ def _route(flags: int, entity_bytes: int, number_bytes: int, numbers: bytes) -> 
 
 
 def _corrupt(what: str, data: bytes) -> CorruptDataError:
-    return CorruptDataError(f"A protocol data unit of {len(data)} bytes {what}", remedy=_REMEDY, bytes_=len(data))
+    return CorruptDataError(f"A protocol data unit of {len(data)} bytes {what}", remedy=_REMEDY, pdu_bytes=len(data))

@@ -187,16 +187,21 @@ class Receiving:
             self._acknowledge(pdu)
         elif isinstance(pdu, Ack) and self._finished is not None:
             self._finished = None
-            self._answers = deque(answer for answer in self._answers if isinstance(answer, Ack))
+            self._keep_acknowledgements()
             self.deadline_s = None
 
     def _acknowledge(self, pdu: EndOfFile) -> None:
         if self.route.acknowledged:
             self._answers.append(Ack(self.route, "end-of-file", pdu.condition))
 
+    def _keep_acknowledgements(self) -> None:
+        """Of what was not answered yet; the rest is out of date."""
+        self._answers = deque(answer for answer in self._answers if isinstance(answer, Ack))
+
     def _ask(self) -> None:
         """One NAK sequence over the whole file, in PDUs of which each is of use alone."""
         self.rounds += 1
+        self._keep_acknowledgements()
         requests = [(0, 0)] if self._metadata is None else []
         requests += self._gaps()
         size = self._size() or 0
@@ -226,8 +231,7 @@ class Receiving:
         self.received = self._result(why, complete=complete)
         self.deadline_s = None
         self._tries = 0
-        # What was asked for is of no use any more.
-        self._answers = deque(answer for answer in self._answers if isinstance(answer, Ack))
+        self._keep_acknowledgements()
         if self.route.acknowledged:
             self._finished = Finished(self.route, condition, complete)
             self._answers.append(self._finished)

@@ -19,7 +19,7 @@ from taran_eo.wire.pdu import Ack, EndOfFile, FileData, Finished, Metadata, Nak,
 from taran_eo.wire.timers import Timers
 
 LONGEST_NAME_BYTES = 255
-"""What a length-value field holds: 727.0-B-5, 5.1.8."""
+"""What a length-value object holds: 727.0-B-5, 5.1."""
 
 
 class Sending:

@@ -225,6 +225,23 @@ def test_many_gaps_are_asked_for_in_short_pieces():
     assert link.receiver.received[0].complete
 
 
+def test_what_was_asked_for_and_not_sent_is_not_asked_for_twice():
+    """An uplink that is busy: the older list of what is missing is left out."""
+    receiver = Receiver(SETTINGS)
+    sending = Sending(File("one", content(40)), SETTINGS, 0, acknowledged=True)
+    metadata, first, second, third, fourth, end = (pack(sending.next(0.0, SEGMENT)) for _ in range(6))
+    for pdu in (metadata, second, end):
+        receiver.hear(0.0, pdu)
+    receiver.hear(0.0, fourth)
+    said = [receiver.next(0.0), receiver.next(0.0), receiver.next(0.0)]
+    assert said[1].missing == ((0, 10), (20, 30))
+    assert isinstance(said[0], Ack)
+    assert said[2] is None
+    for pdu in (first, third):
+        receiver.hear(0.1, pdu)
+    assert receiver.received[0].complete
+
+
 # Class 1, and what a receiver makes of PDUs in general.
 
 
