@@ -112,7 +112,7 @@ def _scenario(
 def _traffic(scenario: "Scenario", images: Path | None) -> tuple["Traffic", dict[str, str]]:
     """The scenes that there are to see, and what was read for them."""
     from taran_eo import journal
-    from taran_eo.downlink.traffic import read_run
+    from taran_eo.downlink.runs import read_run
 
     source = scenario.traffic
     if images is not None and (images / journal.NAME).exists():
@@ -130,7 +130,7 @@ def _look(images: Path, gsd_m: float) -> tuple["Traffic", dict[str, str]]:
 
     from taran_eo import onboard
     from taran_eo.cli.options import open_gate
-    from taran_eo.downlink.traffic import read_run
+    from taran_eo.downlink.runs import read_run
     from taran_eo.errors import ImageryError
     from taran_eo.imagery import find_scenes
     from taran_eo.model import Model

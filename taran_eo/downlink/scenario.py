@@ -10,9 +10,9 @@ from taran_eo.config import Settings
 from taran_eo.downlink.link import Link
 from taran_eo.downlink.orbit import Orbit, constellation
 from taran_eo.downlink.overheads import Overheads
+from taran_eo.downlink.runs import Source
 from taran_eo.downlink.stations import Station
 from taran_eo.downlink.stations import station as station_named
-from taran_eo.downlink.traffic import Source
 from taran_eo.errors import ConfigError
 from taran_eo.imagery.sensor import Sensor, sensor_named
 from taran_eo.wire.settings import Wire

@@ -10,37 +10,15 @@ from numpy.typing import NDArray
 
 from taran_eo.codec.header import Step
 from taran_eo.downlink.acquisition import Acquired, acquire
-from taran_eo.downlink.budget import fixed_for, shortfall
-from taran_eo.downlink.contacts import Contact, Profile, plan
-from taran_eo.downlink.link import Link, rates_bit_s
-from taran_eo.downlink.modcod import Coding
+from taran_eo.downlink.contacts import Contact
 from taran_eo.downlink.orbit import Orbit
-from taran_eo.downlink.passes import passes, profiles, unseen
 from taran_eo.downlink.queue import Kind, Ledger, Load, Satellite, Sky
 from taran_eo.downlink.scenario import HOUR_S, Scenario
+from taran_eo.downlink.sessions import Session, sessions_of
 from taran_eo.downlink.stations import Station
 from taran_eo.downlink.strategies import Strategy, chosen
 from taran_eo.downlink.traffic import Traffic
-from taran_eo.errors import ConfigError
 from taran_eo.imagery.sensor import Sensor
-
-_STEP_S = 10.0
-"""The rate of a contact is constant over so long: the lower of those at both ends."""
-
-
-@dataclass(frozen=True)
-class Session:
-    """A contact with what could go through it.
-
-    Attributes:
-        contact: When, and of which pass.
-        profile: Its rate.
-        uplink: Whether lost frames can be asked for.
-    """
-
-    contact: Contact
-    profile: Profile
-    uplink: bool
 
 
 @dataclass(frozen=True)
@@ -118,7 +96,7 @@ def simulate(scenario: Scenario, traffic: Traffic) -> Simulation:
     strategies = chosen(scenario.strategies)
     orbits = scenario.orbit.orbits(scenario.start)
     stations = _stations(scenario)
-    sessions, warnings = _sessions(scenario, orbits, stations)
+    sessions, warnings = sessions_of(scenario, orbits, stations)
     seen = []
     for number, (orbit, mine) in enumerate(zip(orbits, sessions, strict=True)):
         mine, taken = _look(scenario, traffic, orbit, mine, np.random.default_rng([scenario.seed, number]))
@@ -145,54 +123,6 @@ def _stations(scenario: Scenario) -> tuple[Station, ...]:
 def _sensor(scenario: Scenario) -> Sensor:
     assert isinstance(scenario.sensor, Sensor), "resolved"  # noqa: S101
     return scenario.sensor
-
-
-def _sessions(
-    scenario: Scenario, orbits: Sequence[Orbit], stations: Sequence[Station]
-) -> tuple[list[list[Session]], list[str]]:
-    """The contacts of each satellite, and what is wrong with stations.
-
-    Raises:
-        ConfigError: There is no pass, or no link closes.
-    """
-    rules = scenario.contacts
-    found = passes(orbits, stations, scenario.start, scenario.duration_s)
-    if not found:
-        raise ConfigError(
-            f"No satellite is ever seen from {', '.join(each.name for each in stations)} in {scenario.days:g} days",
-            remedy="Add a station nearer to the poles, lower min_elevation_deg, raise the orbit, or simulate longer",
-            stations=tuple(each.name for each in stations),
-        )
-    warnings = [
-        f"{name} never sees a satellite: too far from the orbit, or its min_elevation_deg is too high"
-        for name in unseen(stations, found)
-    ]
-    link = _link(scenario.link, stations, orbits[0].altitude_km)
-    shortfalls = {each.name: shortfall(link, each, orbits[0].altitude_km) for each in stations}
-    warnings += [str(short.error()) for short in shortfalls.values() if short is not None]
-    contacts = plan(
-        found,
-        {each.name: each.antennas for each in stations},
-        handover_s=rules.handover_s,
-        turnaround_s=rules.turnaround_s,
-        shortest_s=rules.shortest_s,
-    )
-    by_name = {each.name: each for each in stations}
-    sessions: dict[str, list[Session]] = {orbit.name: [] for orbit in orbits}
-    cut = [replace(each.seen, rise_s=each.start_s) for each in contacts]
-    for contact, sky in zip(contacts, profiles(orbits, stations, cut, scenario.start, _STEP_S), strict=True):
-        station = by_name[contact.seen.station]
-        rates = rates_bit_s(link, station, sky.range_km, sky.elevation_deg)
-        profile = Profile(sky.times_s, np.minimum(rates[:-1], rates[1:]))
-        sessions[contact.seen.satellite].append(Session(contact, profile, station.uplink and rules.uplink))
-    if not any(each.profile.capacity_bits for mine in sessions.values() for each in mine):
-        worst = min((each for each in shortfalls.values() if each is not None), key=lambda each: each.missing_db)
-        raise worst.error()
-    return list(sessions.values()), warnings
-
-
-def _link(link: Link, stations: Sequence[Station], altitude_km: float) -> Link:
-    return fixed_for(link, stations, altitude_km) if link.coding is Coding.CONSTANT and link.modcod is None else link
 
 
 def _look(

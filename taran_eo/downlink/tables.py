@@ -36,8 +36,9 @@ def _told(results: Results) -> list[str]:
     names = ", ".join(station.name for station in simulation.stations)
     ships = sum(each.ships for each in simulation.outcomes[0].ledgers)
     return [
-        f"{satellites} satellite{'s' * (satellites > 1)} over {names}, {scenario.days:g} day{'s' * (scenario.days != 1)} from "
-        f"{scenario.start:%Y-%m-%d %H:%M} UTC: {contacts} contacts, which carry {size(simulation.capacity_bits / 8)}",
+        f"{satellites} satellite{'s' * (satellites > 1)} over {names}",
+        f"{scenario.days:g} day{'s' * (scenario.days != 1)} from {scenario.start:%Y-%m-%d %H:%M} UTC: {contacts} "
+        f"contacts, which carry {size(simulation.capacity_bits / 8)}",
         f"imaged {simulation.imaged_km2:,.0f} km2 in {simulation.segments} segments: {size(simulation.raw_bytes)} from "
         f"the sensor, {ships:,.0f} ships as the model finds them",
     ]

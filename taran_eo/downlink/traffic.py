@@ -1,71 +1,16 @@
-"""What imagery gives to send: the ships and bytes of scenes, taken from a real run or from a model fitted to one."""
+"""What imagery gives to send: the ships and bytes of scenes, to draw from."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from taran_eo import journal
-from taran_eo.codec.part import ORIGIN, pack_part
-from taran_eo.codec.product import LEVELS, Product, parts, unpack
-from taran_eo.codec.ship_list import Sighting
-from taran_eo.config import Settings, load_json
-from taran_eo.errors import ConfigError, CorruptDataError
-
-DISPLAY_BYTES_PIXEL = 3
-"""Chips and regions are cut from the pixels that the model saw: three bands of 8 bits."""
-
-JPEG_LS_DISPLAY = 3.6
-"""How many times smaller JPEG-LS makes such pixels: chips of 48 ships found in tiles of the Airbus Ship Detection
-Challenge. These had been JPEGs, which flatters; products that hold chips are taken as they are."""
-
-CHIP_MARGIN, CHIP_MOST_SIDE, CELL, SURROUNDINGS, COARSE = 8, 512, 64, 32, 8
-"""How `taran_eo.onboard` cuts chips and regions, in pixels."""
-
-
-USUAL = Path(__file__).with_name("traffic.json")
-"""Fitted to 21 tiles of the Airbus Ship Detection Challenge (2018) that no model was trained on."""
+from taran_eo.config import Settings
+from taran_eo.errors import ConfigError
 
 COLUMNS = ("ships_bytes", "mask_bytes", "chips_bytes", "regions_bytes")
-
-
-class Source(Settings):
-    """Which scenes the satellite sees.
-
-    Attributes:
-        run: Output folder of ``taran-eo run``, whose scenes and products are drawn; relative to where the command runs.
-        model: File of a traffic model that was fitted to a run; without both, the one that comes with the package.
-        ships_km2: Ships for each km2 of sea without clouds; None for as many as there are in those scenes, which are
-            as a rule of busy waters.
-        gsd_m: Metres a pixel of scenes that do not tell.
-    """
-
-    run: Path | None = None
-    model: Path | None = None
-    ships_km2: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    gsd_m: float = Field(default=1.5, gt=0, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "Source":
-        if self.run is not None and self.model is not None:
-            raise ValueError("traffic.run and traffic.model are both given; one of them must go")
-        return self
-
-    def open(self) -> "Traffic":
-        """The scenes.
-
-        Raises:
-            ConfigError: A run without a finished scene, or a model that is none.
-            CorruptDataError: A journal or a product that was changed.
-        """
-        if self.run is not None:
-            return read_run(self.run, gsd_m=self.gsd_m)
-        return read_model(USUAL if self.model is None else self.model)
 
 
 class Alike(Settings):
@@ -168,125 +113,3 @@ class Drawn:
     mask_bytes: NDArray[np.int64]
     chips_bytes: NDArray[np.int64]
     regions_bytes: NDArray[np.int64]
-
-
-def read_run(folder: Path, *, gsd_m: float) -> Traffic:
-    """The scenes of a finished run, with the bytes of their real products.
-
-    Levels that were not packed in the run are estimated: a mask not at all, chips and regions by their pixels.
-
-    Args:
-        folder: Output folder of ``taran-eo run``.
-        gsd_m: Metres a pixel of scenes that do not tell.
-
-    Raises:
-        ConfigError: There is no finished scene.
-        CorruptDataError: A journal or a product that was changed.
-    """
-    finished = journal.read(folder).finished
-    paths = [folder / name for each in finished.values() for name in each.outputs if name.endswith(".product")]
-    if not paths:
-        raise ConfigError(
-            f"{folder} holds no finished scene of a run",
-            remedy="Run `taran-eo run IMAGES -o FOLDER` first, and name that FOLDER",
-            path=folder,
-        )
-    return fit([_open(path) for path in paths], source=folder.name, gsd_m=gsd_m)
-
-
-def read_model(path: Path) -> Traffic:
-    """A traffic model from its file.
-
-    Raises:
-        ConfigError: It cannot be read, or is none.
-    """
-    return load_json(path, Traffic)
-
-
-def _open(path: Path) -> Product:
-    try:
-        return unpack(path.read_bytes())
-    except OSError as error:
-        raise CorruptDataError(f"{path} cannot be read: {error.strerror}", remedy="Run these scenes again") from error
-    except CorruptDataError as error:
-        raise CorruptDataError(f"{path} is damaged: {error.what}", remedy="Run these scenes again") from error
-
-
-def fit(products: Sequence[Product], *, source: str, gsd_m: float) -> Traffic:
-    """Put scenes of equally many ships together; what is left is a small table that draws like them on average.
-
-    Args:
-        products: At least one.
-        source: What they are.
-        gsd_m: Metres a pixel of scenes that do not tell.
-    """
-    alike: dict[int, list[tuple[float, ...]]] = defaultdict(list)
-    headers, origins, areas, scales = [], [], [], []
-    for product in products:
-        sizes: dict[int, int] = defaultdict(int)
-        for part in parts(product):
-            sizes[part.kind] += len(pack_part(part))
-        ships = product.ships()
-        header = product.header
-        scale_m = gsd_m if header.gsd_m is None else header.gsd_m
-        chips = sizes[LEVELS.index("chips")] or _compressed(_chip_pixels(ships))
-        regions = sizes[LEVELS.index("regions")] or _compressed(_region_pixels(ships, header.rows, header.cols))
-        alike[len(ships)].append((sizes[LEVELS.index("ships")], sizes[LEVELS.index("mask")], chips, regions))
-        headers.append(sizes[0])
-        origins.append(sizes[ORIGIN])
-        areas.append(header.rows * header.cols * scale_m**2 / 1e6)
-        scales.append(scale_m)
-    return Traffic(
-        source=source,
-        scene_km2=_mean(areas),
-        pixel_m=_mean(scales),
-        header_bytes=_mean(headers),
-        origin_bytes=_mean(origins),
-        alike=tuple(
-            Alike(
-                scenes=len(rows),
-                ships=ships,
-                ships_bytes=_mean(row[0] for row in rows),
-                mask_bytes=_mean(row[1] for row in rows),
-                chips_bytes=_mean(row[2] for row in rows),
-                regions_bytes=_mean(row[3] for row in rows),
-            )
-            for ships, rows in sorted(alike.items())
-        ),
-    )
-
-
-def _mean(values: Iterable[float]) -> float:
-    held = list(values)
-    return sum(held) / len(held)
-
-
-def _compressed(pixels: int) -> float:
-    return pixels * DISPLAY_BYTES_PIXEL / JPEG_LS_DISPLAY
-
-
-def _sides(ship: Sighting) -> tuple[int, int, int, int]:
-    """First and last row and column behind them of the box of a ship."""
-    corners = ship.corners()
-    (top, left), (bottom, right) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
-    return int(top), int(left), int(bottom), int(right)
-
-
-def _chip_pixels(ships: Iterable[Sighting]) -> int:
-    total = 0
-    for ship in ships:
-        top, left, bottom, right = _sides(ship)
-        rows, cols = bottom - top + 2 * CHIP_MARGIN, right - left + 2 * CHIP_MARGIN
-        total += min(rows, CHIP_MOST_SIDE) * min(cols, CHIP_MOST_SIDE)
-    return total
-
-
-def _region_pixels(ships: Iterable[Sighting], rows: int, cols: int) -> int:
-    """Pixels of the squares around ships, and of the coarse image of all."""
-    cells = set()
-    for ship in ships:
-        top, left, bottom, right = _sides(ship)
-        first, last = max(0, top - SURROUNDINGS) // CELL, -(-min(rows, bottom + SURROUNDINGS) // CELL)
-        left, right = max(0, left - SURROUNDINGS) // CELL, -(-min(cols, right + SURROUNDINGS) // CELL)
-        cells |= {(row, col) for row in range(first, last) for col in range(left, right)}
-    return len(cells) * CELL**2 + -(-rows // COARSE) * -(-cols // COARSE)

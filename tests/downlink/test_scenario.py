@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from taran_eo.codec.bundle import BUNDLE_BYTES
 from taran_eo.config import load_json, load_toml, parse
-from taran_eo.downlink import traffic as traffic_module
+from taran_eo.downlink import runs
 from taran_eo.downlink.acquisition import acquire, segment_starts_s
 from taran_eo.downlink.orbit import Orbit
 from taran_eo.downlink.overheads import NAME_BYTES, Overheads
+from taran_eo.downlink.runs import Source, fit
 from taran_eo.downlink.scenario import Imaging, Scenario
 from taran_eo.downlink.strategies import STRATEGIES, chosen
-from taran_eo.downlink.traffic import Alike, Source, Traffic, fit
+from taran_eo.downlink.traffic import Alike, Traffic
 from taran_eo.errors import ConfigError, CorruptDataError
 from taran_eo.onboard import cutting
 from taran_eo.wire import Cfdp, File, Framing, send
@@ -106,9 +107,9 @@ def test_more_ships_than_scenes_can_give_are_refused():
 
 
 def test_chips_and_regions_are_cut_as_on_board():
-    ours = (traffic_module.CHIP_MARGIN, traffic_module.CHIP_MOST_SIDE, traffic_module.CELL)
+    ours = (runs.CHIP_MARGIN, runs.CHIP_MOST_SIDE, runs.CELL)
     assert ours == (cutting.MARGIN, cutting.MOST_SIDE, cutting.CELL)
-    assert (traffic_module.SURROUNDINGS, traffic_module.COARSE) == (cutting.SURROUNDINGS, cutting.COARSE)
+    assert (runs.SURROUNDINGS, runs.COARSE) == (cutting.SURROUNDINGS, cutting.COARSE)
 
 
 def test_a_run_is_read_with_the_bytes_of_its_products(tmp_path, taran_eo):
@@ -116,7 +117,7 @@ def test_a_run_is_read_with_the_bytes_of_its_products(tmp_path, taran_eo):
     assert taran_eo("synth", "-o", tmp_path / "in", "--scenes", 3, "--size", "200x300", "--seed", 3, "-q").code == 0
     assert taran_eo("run", tmp_path / "in", "-o", out, "-q").code == 0
     read = Source(run=out).open()
-    products = [traffic_module._open(path) for path in sorted(out.glob("*.product"))]
+    products = [runs._open(path) for path in sorted(out.glob("*.product"))]
     assert read == fit(products, source="out", gsd_m=99.0)
     assert read.scene_km2 == pytest.approx(200 * 300 * 1.5**2 / 1e6, rel=0.01)
     ships = sum(len(each.ships()) for each in products)
