@@ -10,7 +10,7 @@ import warnings
 import typer
 
 from taran_eo import __version__
-from taran_eo.cli import bench, evaluate, export, ground, inspect, link, run, study, synth, train, verify
+from taran_eo.cli import bench, downlink, evaluate, export, ground, inspect, link, run, study, synth, train, verify
 from taran_eo.cli.console import complain
 from taran_eo.errors import ConfigError, MissingExtraError, TaranError
 
@@ -27,6 +27,7 @@ app.command("evaluate")(evaluate.command)
 app.command("verify")(verify.command)
 app.command("ground")(ground.command)
 app.command("link")(link.command)
+app.command("downlink")(downlink.command)
 app.command("inspect")(inspect.command)
 app.command("export")(export.command)
 app.command("synth")(synth.command)

@@ -18,6 +18,9 @@ SUFFIX = ".teo"
 ORDER: tuple[tuple[Level, ...], ...] = (("counts", "ships"), ("mask",), ("chips",), ("regions",), ("scene",))
 """What goes together, in the order in which it goes."""
 
+TWICE = ORDER[:2]
+"""What costs next to nothing and matters most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -38,11 +41,11 @@ def bundles(products: Callable[[], Iterable[Product]], *, twice: bool) -> Iterat
     Args:
         products: Gives the products, each time in the same order; they are read once for each of `ORDER`, so that
             one at a time is held.
-        twice: Whether counts and ships go again at the end: for a link without retransmission, on which their loss
+        twice: Whether `TWICE` goes again at the end: for a link without retransmission, on which the loss of counts
             would leave everything else without a place.
     """
     number = 0
-    for levels in (*ORDER, ORDER[0]) if twice else ORDER:
+    for levels in (*ORDER, *TWICE) if twice else ORDER:
         found = map(pack_part, _each_once(parts(product, levels) for product in products()))
         for data in _together(found):
             yield Bundle(f"{number:05d}-{'-'.join(levels)}{SUFFIX}", data)

@@ -59,7 +59,7 @@ def files(folder: Path, *, twice: bool) -> Iterator[File]:
 
     Args:
         folder: The output folder of the run.
-        twice: Whether counts and ships go again at the end, as is wise without an uplink.
+        twice: Whether counts, ships and masks go again at the end, as is wise without an uplink.
 
     Raises:
         OutputError: Nothing is finished in the folder.
