@@ -217,7 +217,7 @@ class Satellite:
         if self._processing is None and self._waiting and self._process is not None:
             self._processing = self._waiting.popleft()
             self._processed_s = now_s + self._process[self._processing]
-            self.ledger.process_s += self._process[self._processing]
+            self.ledger.process_s += min(self._process[self._processing], self._sky.end_s - now_s)
 
     def _finish_processing(self, now_s: float) -> None:
         segment = self._processing

@@ -145,6 +145,9 @@ class Urgencies(Settings):
 class Ratios(Settings):
     """How many times smaller compression makes what the sensor gives.
 
+    The usual values are those of synthetic raw frames of the sensor spot-6 with the green difference, without it for
+    JPEG 2000, whose quality is the level of the frames' own noise (`pipelines/results/lossless.md`).
+
     Attributes:
         ccsds_121: CCSDS 121.0-B, lossless.
         jpeg_ls: JPEG-LS, lossless.
@@ -152,10 +155,10 @@ class Ratios(Settings):
         jpeg_2000_psnr_db: At which quality.
     """
 
-    ccsds_121: float = Field(default=1.5, gt=0, allow_inf_nan=False)
-    jpeg_ls: float = Field(default=1.7, gt=0, allow_inf_nan=False)
-    jpeg_2000: float = Field(default=6.0, gt=0, allow_inf_nan=False)
-    jpeg_2000_psnr_db: float = Field(default=45.0, gt=0, allow_inf_nan=False)
+    ccsds_121: float = Field(default=1.79, gt=0, allow_inf_nan=False)
+    jpeg_ls: float = Field(default=1.93, gt=0, allow_inf_nan=False)
+    jpeg_2000: float = Field(default=8.06, gt=0, allow_inf_nan=False)
+    jpeg_2000_psnr_db: float = Field(default=55.0, gt=0, allow_inf_nan=False)
 
 
 class Sessions(Settings):

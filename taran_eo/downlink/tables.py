@@ -2,19 +2,27 @@
 
 from collections.abc import Sequence
 
-from taran_eo.downlink.results import Results, Row
+from taran_eo.downlink.results import Results, Row, Waited
 
 HEAD = (
     *("strategy", "on the wire", "less than raw", "than JPEG-LS", "ships down", "age median", "95 %", "on time"),
-    *("contacts used", "storage peak", "lost", "compute", "transmit"),
+    *("contacts used", "storage peak", "lost", "processor busy", "compute", "transmit"),
 )
 
 
+LEVEL_HEAD = ("strategy", "level", "priority", "products", "down", "age median", "95 %", "deadline", "on time")
+
+
 def markdown(results: Results) -> str:
-    """The strategies for a reader, with what the figures mean."""
-    rule = ["---", *("---:" for _ in HEAD[1:])]
-    table = [f"| {' | '.join(cells)} |" for cells in (HEAD, rule, *map(_cells, results.rows))]
-    return "\n".join([*_told(results), "", *table, "", *_notes(results), ""])
+    """The strategies and their levels for a reader, with what the figures mean."""
+    strategies = _table(HEAD, [_cells(row) for row in results.rows])
+    levels = _table(LEVEL_HEAD, [_level_cells(row) for row in results.waited])
+    return "\n".join([*_told(results), "", *strategies, "", *_notes(results), "", *levels, ""])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["---", *("---:" for _ in head[1:])]
+    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 
 def lines(results: Results) -> list[str]:
@@ -74,8 +82,23 @@ def _cells(row: Row) -> tuple[str, ...]:
         _percent(row.used),
         size(row.peak_bytes),
         _percent(row.overflow + row.expired + row.broken),
+        _percent(row.busy),
         _energy(row.compute_j),
         _energy(row.transmit_j),
+    )
+
+
+def _level_cells(row: Waited) -> tuple[str, ...]:
+    return (
+        row.strategy,
+        row.level,
+        str(row.priority),
+        f"{row.products:,}",
+        _percent(row.delivered / row.products if row.products else 0.0),
+        _hours(row.age_median_h),
+        _hours(row.age_p95_h),
+        _hours(row.deadline_h),
+        "-" if row.on_time is None else _percent(row.on_time),
     )
 
 

@@ -1,6 +1,7 @@
 """Scenarios, the scenes behind them, and what the wire adds: what is said holds, and what cannot be is named."""
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from taran_eo.downlink.acquisition import acquire, segment_starts_s
 from taran_eo.downlink.orbit import Orbit
 from taran_eo.downlink.overheads import NAME_BYTES, Overheads
 from taran_eo.downlink.runs import Source, fit
-from taran_eo.downlink.scenario import Imaging, Scenario
+from taran_eo.downlink.scenario import Imaging, Ratios, Scenario
 from taran_eo.downlink.strategies import STRATEGIES, chosen
 from taran_eo.downlink.traffic import Alike, Traffic
 from taran_eo.errors import ConfigError, CorruptDataError
@@ -58,6 +59,15 @@ def test_products_go_in_bundles():
         # One stream each: a file does not begin in the last frame of another.
         streams = (b"".join(send([File("n" * NAME_BYTES, bytes(part))], framing, cfdp)) for part in bundles)
         assert sum(map(len, streams)) == frames * framing.cadu_bytes
+
+
+@given(sizes=st.lists(st.integers(0, 5000), min_size=1, max_size=8))
+def test_files_that_follow_each_other_share_at_most_a_frame(sizes):
+    """So the sum over files is never too little, and too much by less than a frame each."""
+    framing, cfdp = Framing(spacecraft=7), Cfdp()
+    stream = b"".join(send([File("n" * NAME_BYTES, bytes(size)) for size in sizes], framing, cfdp))
+    counted = Overheads(framing, cfdp).file_frames(np.array(sizes)).sum()
+    assert counted - len(sizes) < len(stream) / framing.cadu_bytes <= counted
 
 
 # The scenes.
@@ -218,6 +228,16 @@ def test_elements_come_from_a_file_or_stand_in_the_scenario(tmp_path):
     for tle in (text, str(tmp_path / "elements.tle")):
         found = scenario(orbit={"tle": tle, "satellites": 4, "planes": 2})
         assert len(found.orbit.orbits(found.start)) == 4
+
+
+def test_usual_ratios_are_those_that_were_measured(repository: Path):
+    measured = json.loads((repository / "pipelines" / "results" / "lossless.json").read_text())
+    of = {(row["codec"], row["green"]): row for row in measured["rows"] if row["frames"] == "spot-6"}
+    lossy = of["jpeg-2000-55db", False]
+    found = (of["ccsds-121", True]["ratio"], of["jpeg-ls", True]["ratio"], lossy["ratio"], lossy["psnr_db"])
+    usual = Ratios()
+    ours = (usual.ccsds_121, usual.jpeg_ls, usual.jpeg_2000, usual.jpeg_2000_psnr_db)
+    assert ours == pytest.approx(found, rel=2e-3)
 
 
 def test_a_resolved_scenario_is_read_back(tmp_path):
