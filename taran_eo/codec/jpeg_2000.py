@@ -26,8 +26,8 @@ class Jpeg2000:
 
     Attributes:
         psnr_db: Peak signal to noise ratio that the encoder aims at over all samples, the peak being 2**bits - 1; None
-            is lossless. What comes out lies up to 1 dB lower on real tiles, and up to 3 dB where the aim is near the
-            rounding of the samples themselves.
+            is lossless. What comes out lies up to 2 dB lower, and further where rounding to whole samples forbids it: 8
+            bits hold about 52 dB.
 
     Raises:
         ConfigError: A ratio that means nothing.
