@@ -42,25 +42,25 @@ class Acquired:
 
 
 def segment_starts_s(
-    imaging: Imaging, period_s: float, duration_s: float, rng: np.random.Generator
+    imaging: Imaging, noons_s: NDArray[np.float64], period_s: float, duration_s: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """When segments begin: in each revolution one after the other, from a random moment of its sunlit half on.
 
     Args:
         imaging: The share of the time, and the length of a segment.
+        noons_s: The middle of the sunlit half of each revolution.
         period_s: Of a revolution.
-        duration_s: Segments that would end later are left out.
+        duration_s: Segments that would begin before or end after the simulation are left out.
         rng: Chance.
     """
-    revolutions = math.ceil(duration_s / period_s)
     # Whole segments, so many in each revolution that the share of the time is right in the long run.
-    until = np.floor(np.arange(revolutions + 1) * imaging.duty * period_s / imaging.segment_s).astype(np.int64)
+    until = np.floor(np.arange(noons_s.size + 1) * imaging.duty * period_s / imaging.segment_s).astype(np.int64)
     counts = np.diff(until)
     slack_s = np.maximum(period_s / 2 - counts * imaging.segment_s, 0.0)
-    first_s = np.arange(revolutions) * period_s + rng.random(revolutions) * slack_s
+    first_s = noons_s - period_s / 4 + rng.random(noons_s.size) * slack_s
     place = np.arange(until[-1]) - np.repeat(until[:-1], counts)
     starts_s: NDArray[np.float64] = np.repeat(first_s, counts) + place * imaging.segment_s
-    return starts_s[starts_s + imaging.segment_s <= duration_s]
+    return starts_s[(starts_s >= 0) & (starts_s + imaging.segment_s <= duration_s)]
 
 
 def acquire(
@@ -69,6 +69,7 @@ def acquire(
     *,
     ships_km2: float | None,
     bits_km2: float,
+    noons_s: NDArray[np.float64],
     period_s: float,
     duration_s: float,
     busy_s: Sequence[tuple[float, float]],
@@ -81,12 +82,13 @@ def acquire(
         traffic: What there is to see.
         ships_km2: Ships a km2 of clear sea; None for as many as in `traffic`.
         bits_km2: What the sensor gives.
+        noons_s: The middle of the sunlit half of each revolution.
         period_s: Of a revolution.
         duration_s: Length of the simulation.
         busy_s: Times in which no image can be taken, start and end.
         rng: Chance.
     """
-    starts_s = segment_starts_s(imaging, period_s, duration_s, rng)
+    starts_s = segment_starts_s(imaging, noons_s, period_s, duration_s, rng)
     cloudy = imaging.cloud_share
     clear = 1 - rng.beta(cloudy, 1 - cloudy, starts_s.size) if 0 < cloudy < 1 else np.full(starts_s.size, 1.0 - cloudy)
     if busy_s and starts_s.size:

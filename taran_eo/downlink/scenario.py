@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from taran_eo.config import Settings
+from taran_eo.downlink.instants import DAY_S
 from taran_eo.downlink.link import Link
 from taran_eo.downlink.orbit import Orbit, constellation
 from taran_eo.downlink.overheads import Overheads
@@ -18,7 +19,6 @@ from taran_eo.imagery.sensor import Sensor, sensor_named
 from taran_eo.wire.settings import Wire
 
 HOUR_S = 3600.0
-DAY_S = 86400.0
 
 
 class Flight(Settings):

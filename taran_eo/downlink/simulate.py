@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from taran_eo.codec.header import Step
 from taran_eo.downlink.acquisition import Acquired, acquire
 from taran_eo.downlink.contacts import Contact
+from taran_eo.downlink.daylight import noons_s
 from taran_eo.downlink.orbit import Orbit
 from taran_eo.downlink.queue import Kind, Ledger, Load, Satellite, Sky
 from taran_eo.downlink.scenario import HOUR_S, Scenario
@@ -136,6 +137,7 @@ def _look(
         traffic,
         ships_km2=scenario.traffic.ships_km2,
         bits_km2=_sensor(scenario).bits_km2,
+        noons_s=noons_s(orbit, scenario.start, scenario.duration_s),
         period_s=orbit.period_s,
         duration_s=scenario.duration_s,
         busy_s=contacts_s if attitude == "downlink-first" else [],

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from taran_eo.codec.bundle import BUNDLE_BYTES
 from taran_eo.config import load_json, load_toml, parse
 from taran_eo.downlink import runs
 from taran_eo.downlink.acquisition import acquire, segment_starts_s
+from taran_eo.downlink.daylight import noons_s, sun_direction
+from taran_eo.downlink.instants import Instants
 from taran_eo.downlink.orbit import Orbit
 from taran_eo.downlink.overheads import NAME_BYTES, Overheads
 from taran_eo.downlink.runs import Source, fit
@@ -154,17 +157,51 @@ def test_the_model_that_comes_with_the_package_opens():
 # When images are taken.
 
 
+PERIOD_S = 5800.0
+NOONS_S = np.arange(-1000.0, 4 * 86400, PERIOD_S)
+
+
 @given(duty=st.floats(0.01, 0.5), segment_s=st.floats(1, 300), days=st.floats(0.1, 3), seed=st.integers(0, 9))
 def test_segments_do_not_overlap_and_keep_the_share_of_the_time(duty, segment_s, days, seed):
-    period_s, duration_s = 5800.0, days * 86400
+    duration_s = days * 86400
     imaging = Imaging(duty=duty, segment_s=segment_s)
-    starts_s = segment_starts_s(imaging, period_s, duration_s, np.random.default_rng(seed))
+    starts_s = segment_starts_s(imaging, NOONS_S, PERIOD_S, duration_s, np.random.default_rng(seed))
     assert (np.diff(starts_s) >= segment_s - 1e-6).all()
-    assert (starts_s >= 0).all()
+    assert starts_s.size == 0 or starts_s[0] >= 0
     assert starts_s.size == 0 or starts_s[-1] + segment_s <= duration_s
-    assert abs(starts_s.size * segment_s - duty * duration_s) <= duty * period_s + segment_s
+    assert abs(starts_s.size * segment_s - duty * duration_s) <= 2 * (duty * PERIOD_S + segment_s)
     # In the sunlit half, but for the one segment by which a share may be rounded up.
-    assert (starts_s % period_s + segment_s <= period_s / 2 + segment_s + 1e-6).all()
+    middles_s = starts_s + segment_s / 2
+    nearest = np.abs(middles_s[:, None] - NOONS_S).min(axis=1, initial=np.inf)
+    assert (nearest <= PERIOD_S / 4 + segment_s).all()
+
+
+@pytest.mark.parametrize(
+    ("moment", "direction"),
+    [
+        # Equinox and solstices of 2026 (Astronomical Almanac, to the minute); the obliquity is 23.44 degrees.
+        (datetime(2026, 3, 20, 14, 46, tzinfo=UTC), (1, 0, 0)),
+        (datetime(2026, 6, 21, 8, 25, tzinfo=UTC), (0, 0.91748, 0.39778)),
+        (datetime(2026, 12, 21, 20, 50, tzinfo=UTC), (0, -0.91748, -0.39778)),
+    ],
+)
+def test_the_sun_stands_where_the_almanac_says(moment, direction):
+    days = np.array([2440587.5 + moment.timestamp() / 86400])
+    np.testing.assert_allclose(sun_direction(days)[0], direction, atol=5e-4)
+
+
+@pytest.mark.parametrize(("ltan_h", "ascending"), [(10.5, True), (22.5, False)])
+def test_noon_is_at_the_equator_on_the_side_of_the_sun(ltan_h, ascending):
+    """An orbit that goes north over the equator at half past ten has its noon there, all month."""
+    start = datetime(2026, 3, 20, tzinfo=UTC)
+    orbit = Orbit.sun_synchronous(600, start, ltan_h=ltan_h)
+    noons = noons_s(orbit, start, 30 * 86400)
+    assert np.diff(noons) == pytest.approx(orbit.period_s, abs=90)
+    inside = noons[(noons > 0) & (noons < 30 * 86400)]
+    position, velocity = orbit.earth_fixed(Instants.of(start, inside))
+    latitude_deg = np.degrees(np.arcsin(position[:, 2] / np.linalg.norm(position, axis=1)))
+    assert (abs(latitude_deg) < 20).all()
+    assert ((velocity[:, 2] > 0) == ascending).all()
 
 
 @given(busy=st.lists(st.floats(0, 80_000), max_size=6), seed=st.integers(0, 9))
@@ -174,8 +211,8 @@ def test_no_image_is_taken_while_the_satellite_points_to_a_station(busy, seed):
 
     def taken(busy_s):
         rng = np.random.default_rng(seed)
-        given = {"ships_km2": None, "bits_km2": 1e6, "period_s": 5800.0, "duration_s": 86400.0, "rng": rng}
-        return acquire(Imaging(), SCENES, busy_s=busy_s, **given)
+        given = {"ships_km2": None, "bits_km2": 1e6, "noons_s": NOONS_S, "period_s": PERIOD_S}
+        return acquire(Imaging(), SCENES, busy_s=busy_s, duration_s=86400.0, rng=rng, **given)
 
     free, bound = taken([]), taken(spans)
     assert free.cancelled == 0
