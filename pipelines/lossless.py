@@ -15,7 +15,6 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +156,6 @@ def main() -> None:
         "rows": [asdict(row) for row in found],
         "frames": {"each": FRAMES, "side": SIDE, "tiles": len(paths())},
         "sensors": sensors,
-        "imagecodecs": metadata.version("imagecodecs"),
         "provenance": made,
     }
     RESULT.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n")

@@ -20,6 +20,7 @@ from taran_eo import __version__
 
 PACKAGES = (
     "albumentations",
+    "imagecodecs",
     "numpy",
     "onnx",
     "onnxruntime",
@@ -27,7 +28,10 @@ PACKAGES = (
     "rasterio",
     "safetensors",
     "segmentation-models-pytorch",
+    "sgp4",
     "simplejpeg",
+    "skyfield",
+    "spacepackets",
     "torch",
     "zstandard",
 )

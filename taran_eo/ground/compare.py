@@ -37,12 +37,14 @@ class Compared:
 
 
 def compare(sent: Path, received: Path) -> Iterator[Compared]:
-    """Every mask of an output folder of a run, and the one of the same name in a folder of the ground.
+    """Every mask of an output folder of a run, and the one of the same name in a folder of the ground, also inside it.
 
     Raises:
         CorruptDataError: A mask cannot be read.
     """
     for path in sorted(sent.rglob(f"*{MASK_SUFFIX}")):
+        if path.resolve().is_relative_to(received.resolve()):
+            continue
         below = path.relative_to(sent)
         other = received / below
         name = below.as_posix().removesuffix(MASK_SUFFIX)

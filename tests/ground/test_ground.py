@@ -85,6 +85,16 @@ def test_what_was_sent_is_there(sent, scenes, tmp_path, level):
         assert read_mask(tmp_path / "coast/ships.mask.tif").labels.shape == SIZE
 
 
+def test_the_ground_may_lie_inside_what_is_compared(sent):
+    """A link's outputs in a folder of the run are not taken for masks that were sent."""
+    out = sent("mask")
+    landed(out, out / "ground")
+    assert [(mask.name, mask.identical) for mask in compare(out, out / "ground")] == [
+        ("coast/ships", True),
+        ("empty", True),
+    ]
+
+
 def test_ships_on_the_ground_are_those_on_board(sent, tmp_path):
     out = sent("ships")
     landed(out, tmp_path)
