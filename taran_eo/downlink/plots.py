@@ -63,11 +63,10 @@ def _bytes(plt: Any, results: Results) -> Any:  # noqa: ANN401 - of matplotlib
     simulation, rows = results.simulation, results.rows
     figure, axis = plt.subplots(figsize=(9, 0.45 * len(rows) + 1.6))
     places = np.arange(len(rows))
-    values = [row.wire_bytes for row in rows]
+    values = [max(row.wire_bytes, 1) for row in rows]
     axis.barh(places, values, color="#56b4e9", height=0.7)
     axis.set_xscale("log")
-    low = min([value for value in values if value] or [1])
-    axis.set_xlim(10 ** np.floor(np.log10(low) - 0.3), 2 * max(*values, simulation.raw_bytes, 1))
+    axis.set_xlim(10 ** np.floor(np.log10(min(values)) - 0.3), 2 * max(*values, simulation.raw_bytes))
     beside = axis.get_yaxis_transform()
     for place, row in zip(places, rows, strict=True):
         for along, told in ((1.15, size(row.wire_bytes)), (1.32, times(row.less_than_raw))):
@@ -107,7 +106,7 @@ def _timeline(plt: Any, results: Results) -> Any:  # noqa: ANN401 - of matplotli
         along_h = np.arange(used.size) * _BIN_S / HOUR_S
         style = {"where": "post", "color": colour, "ls": dash, "lw": 1.3, "label": outcome.strategy.name}
         middle.step(along_h, used / 1e9, **style)
-        below.step(along_h, queued / 1e6, **style)
+        below.step(along_h, np.maximum(queued, 1) / 1e6, **style)  # a byte, below the axis, for none
     room = simulation.scenario.storage_bytes / 1e9
     top = middle.get_ylim()[1]
     if room < 1.3 * top:
@@ -118,7 +117,7 @@ def _timeline(plt: Any, results: Results) -> Any:  # noqa: ANN401 - of matplotli
     middle.set_ylim(bottom=0)
     below.set_ylabel("waiting for a contact, MB")
     below.set_yscale("log")
-    below.set_ylim(bottom=1e-4)  # below that, nothing waits
+    below.set_ylim(bottom=1e-4)
     below.set(xlabel=f"hours from {simulation.scenario.start:%Y-%m-%d %H:%M} UTC", xlim=(0, until_h))
     below.set_xticks(np.arange(0, until_h + 0.01, 3 if until_h > 12 else 1))
     for axis in (above, middle, below):
@@ -166,7 +165,7 @@ def _ages(plt: Any, results: Results) -> Any:  # noqa: ANN401 - of matplotlib
         along, up = np.append(ages_s / HOUR_S, 1e4), np.append(shares, shares[-1])
         style = {"color": COLOURS[number % len(COLOURS)], "ls": DASHES[number % len(DASHES)]}
         axis.plot(along, up, lw=1.6, label=", ".join(names), **style)
-    oldest = max(each[-1] for outcome in results.simulation.outcomes for each in outcome.ages_s.values() if each.size)
+    oldest = max((ages_s[-1] for _, ages_s, _ in curves), default=0.0)
     axis.set_xscale("log")
     axis.set_xlim(1 / 60, max(oldest / HOUR_S * 1.3, 0.1))
     ticks = {1 / 60: "1 min", 1 / 6: "10 min", 1: "1 h", 3: "3 h", 6: "6 h", 12: "12 h", 24: "1 d", 72: "3 d"}

@@ -156,7 +156,9 @@ def _within(intervals_s: Sequence[tuple[float, float]], contact: Contact) -> lis
 
 def _too_much(scenario: Scenario, seen: Sequence[Acquired]) -> Iterator[str]:
     """What of the settings cannot work."""
-    if seen and seen[0].taken_s.size:
+    if not any(taken.taken_s.size for taken in seen):
+        yield "No image is taken at all: raise days or imaging.duty, or shorten imaging.segment_s"
+    elif seen[0].taken_s.size:
         one = seen[0]
         if one.raw_bytes[0] > scenario.storage_bytes:
             yield (

@@ -173,6 +173,20 @@ def test_a_storage_below_one_segment_is_told():
     assert all(row.overflow == 1 and row.ships == 0 for row in rows(found).values())
 
 
+def test_a_simulation_without_an_image_is_told():
+    found = run(days=0.02, imaging={"segment_s": 600.0})
+    assert (found.segments, found.raw_bytes) == (0, 0)
+    assert any("No image is taken" in each for each in found.warnings)
+    assert all(row.wire_bytes == row.ships == 0 for row in rows(found).values())
+
+
+def test_codes_of_ccsds_carry_less_than_variable_coding():
+    wire = {"framing": {"spacecraft": 1, "interleaving": 0}}
+    fixed = run(link={"family": "ccsds", "coding": "constant"}, wire=wire, strategies=["ships"])
+    variable = run(wire=wire, strategies=["ships"])
+    assert 0 < fixed.capacity_bits < variable.capacity_bits
+
+
 def test_a_processor_that_is_too_slow_is_told_and_loses_images():
     found = run(processing={"tile_ms": 2000.0}, storage_bytes=5 * 10**9, strategies=["ships"])
     assert any("The processor needs" in each for each in found.warnings)

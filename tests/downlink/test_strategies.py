@@ -132,6 +132,14 @@ def test_plots_are_drawn_and_tables_stand_without_them(results, tmp_path, monkey
     folder.write(results, tmp_path, inputs={})
 
 
+@pytest.mark.parametrize("change", [{"storage_bytes": 10}, {"days": 0.02, "imaging": {"segment_s": 600.0}}])
+def test_plots_are_drawn_where_nothing_came_down(change, tmp_path):
+    scenario = parse({**SCENARIO, **change}, Scenario, source="the test")
+    nothing = Results(simulate(scenario, Source().open()))
+    assert all(row.ships == 0 for row in nothing.rows)
+    assert all(path.stat().st_size > 5000 for path in plots.plot(nothing, tmp_path))
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (999_600, "1.00 MB"), (4.706e9, "4.71 GB"), (5.6e13, "56.0 TB")],
