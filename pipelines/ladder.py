@@ -84,8 +84,8 @@ def measure(level: Level, codec: str, out: Path, raw_bytes: float, jpeg_ls: floa
     for seed in range(LINKS):
         rng = np.random.default_rng([SEED, seed])
         transfer = exchange(sent, wire.framing, channel, channel, rng=rng, settings=wire.cfdp)
-        land((file.data for file in transfer.files), out / "ground")
-        found = list(compare(out, out / "ground"))
+        landing = land((file.data for file in transfer.files), out / "ground")
+        found = list(compare(out, out / "ground", landing))
         same, masks = same + sum(mask.identical for mask in found), masks + len(found)
         totals.append(transfer.down.total_bytes)
     held = [len(pack(product)) for product in products(out)]

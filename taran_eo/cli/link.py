@@ -1,5 +1,6 @@
 """``taran-eo link``: a run's products over a lossy link, both ends simulated, down to masks on the ground."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,8 @@ def command(
     from taran_eo.outputs import writing
     from taran_eo.wire import Channel, exchange, receive, send, transmit
 
+    if not 0 < rate < math.inf:
+        raise typer.BadParameter(f"{rate} Mbit/s carries nothing; give a number above 0", param_hint="--rate")
     opened = open_wire(wire)
     rng = np.random.default_rng(seed)
     down = Channel(frame_loss=frame_loss, bit_error_rate=bit_errors)
@@ -70,17 +73,18 @@ def command(
         arrived, findings = reception.files, list(told(reception))
         record |= {"wire_bytes": len(stream), "duration_s": 8 * len(stream) / rate / 1e6, "rounds": 0}
     landing = land((file.data for file in arrived), output, findings=findings)
-    masks = list(compare(sent, output))
+    masks = list(compare(sent, output, landing))
     record |= {"masks": {mask.name: asdict(mask) | {"identical": mask.identical} for mask in masks}}
     with writing(output / RECORD):
-        (output / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        (output / RECORD).write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     identical = sum(mask.identical for mask in masks)
     if as_json:
         print_json(record | {"scenes": len(landing.scenes), "missing": {s.scene: s.missing for s in landing.scenes}})
     else:
         tell_missing(landing)
         shown = {name: value for name, value in record.items() if name not in ("channel", "wire", "masks")}
-        masks_told = {"masks": f"{identical} of {len(masks)} identical to those sent, by SHA-256"}
+        told_of = f"{identical} of {len(masks)} identical to those sent, by SHA-256" if masks else "none was sent"
+        masks_told = {"masks": told_of}
         print_table(shown | table(landing, output) | masks_told)
     if identical < len(masks):
         complain(f"{len(masks) - identical} of {len(masks)} masks on the ground are not those that were sent")

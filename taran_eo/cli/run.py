@@ -57,8 +57,8 @@ def command(
     level: Annotated[
         Level,
         typer.Option(
-            help="How much of a scene goes down: its counts, ships too, the mask too; and of the pixels chips of ships, "
-            "ships and surroundings above a coarse sea, or all."
+            help="How much of a scene goes down: its counts, ships too, the mask too; and of the pixels chips of "
+            "ships, ships and surroundings above a coarse sea, or all."
         ),
     ] = "mask",
     codec: Annotated[

@@ -8,7 +8,7 @@ anything is allocated.
 
 from taran_eo.codec.bundle import Bundle, bundles
 from taran_eo.codec.header import Header, Origin
-from taran_eo.codec.part import scan
+from taran_eo.codec.part import Part, scan
 from taran_eo.codec.product import (
     LEVELS,
     Level,
@@ -16,6 +16,7 @@ from taran_eo.codec.product import (
     assemble,
     compress_mask,
     gather,
+    kinds,
     pack,
     parts,
     unpack,
@@ -30,6 +31,7 @@ __all__ = [
     "Header",
     "Level",
     "Origin",
+    "Part",
     "Product",
     "RunLength",
     "Sighting",
@@ -37,6 +39,7 @@ __all__ = [
     "bundles",
     "compress_mask",
     "gather",
+    "kinds",
     "pack",
     "pages",
     "parts",

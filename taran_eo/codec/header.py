@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from taran_eo.codec import frame, leb128
@@ -18,7 +18,7 @@ MOST_ITEMS = 1 << 20
 """Of a level; far more than any scene of ours has, and few enough to be listed."""
 # Holds the names of the fields in their order; part of version 3, and never changes.
 _DICTIONARY = (
-    b'"layout":[0,1,1,1,0,1,2,1],"levels":{"ships":1,"mask":1,"chips":1,"regions":1,"scene":1}'
+    b'"layout":[0,1,1,1,0,1,2,1],"levels":{"ships":[1,"0"],"mask":[1,"0"],"chips":[1,"0"],"regions":[1,"0"],"scene":[1,"0"]}'
     b'{"model":"thin_unet32_e2m3","model_digest":"0","threshold":0.7,"software":"taran-eo 0.1.0","gate":"0"}'
     b'"stretch":{"method":"percentile","low":0,"high":2047}'
     b'{"origin":"0","scene":"a","rows":1024,"cols":1024,"bands":3,"crs":"EPSG:32631","transform":[1.5,0.0,'
@@ -26,12 +26,16 @@ _DICTIONARY = (
     b'"tile":768,"layout":[0,1],"levels":{}}'
     b'","rows":768,"cols":768,"bands":3,"crs":null,"transform":null,"gsd_m":1.5,"stretch":null,"ships":1,"ship_pixels":1'
     b'","rows":768,"cols":768,"bands":3,"crs":null,"transform":null,"gsd_m":null,"stretch":null,"ships":0,"ship_pixels":0,'
-    b'"nodata_pixels":0,"tile":768,"layout":[0,1],"levels":{"ships":1,"mask":1}}{"origin":"'
+    b'"nodata_pixels":0,"tile":768,"layout":[0,1],"levels":{"ships":[0,"e3b0c442"],"mask":[0,"e3b0c442"]}}{"origin":"'
 )
 
-_Side = Annotated[int, Field(ge=1, lt=1 << 31)]
+_Side = Annotated[int, Field(ge=1, le=1 << 20)]
+_Number = Annotated[float, Field(gt=-1e12, lt=1e12)]
 _Count = Annotated[int, Field(ge=0, lt=1 << 62)]
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+_Items = Annotated[int, Field(ge=0, le=MOST_ITEMS)]
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
 
 Step = Literal["ships", "mask", "chips", "regions", "scene"]
 """What a product may hold above its counts, in the order of the ladder."""
@@ -88,7 +92,7 @@ class Header:
         tile: Side in pixels of the square blocks that the mask is cut into, counted from the scene's origin.
         layout: What the blocks of the mask are, row by row, as pairs of a kind and for how many blocks: 0 all sea,
             1 with an item of its own, 2 all nodata.
-        levels: Items of each level that the product holds.
+        levels: Of each level that the product holds, how many items, and the first digits of the SHA-256 of them all.
     """
 
     origin: str
@@ -97,15 +101,28 @@ class Header:
     cols: _Side
     bands: Annotated[int, Field(ge=1, le=16)]
     crs: str | None
-    transform: tuple[float, float, float, float, float, float] | None
-    gsd_m: float | None
+    transform: tuple[_Number, _Number, _Number, _Number, _Number, _Number] | None
+    gsd_m: Annotated[float, Field(gt=0, lt=1e9)] | None
     stretch: JsonValue
     ships: _Count
     ship_pixels: _Count
     nodata_pixels: _Count
-    tile: _Side
+    tile: Annotated[int, Field(ge=8, le=4096)]
     layout: tuple[_Count, ...]
-    levels: dict[Step, Annotated[int, Field(ge=0, le=MOST_ITEMS)]]
+    levels: dict[
+        Step, tuple[Annotated[int, Field(ge=0, le=MOST_ITEMS)], Annotated[str, Field(pattern="^[0-9a-f]{8}$")]]
+    ]
+
+    @model_validator(mode="after")
+    def _blocks_are_few(self) -> "Header":
+        if self.blocks > MOST_ITEMS:
+            raise ValueError(f"{self.blocks} blocks of {self.tile} pixels, and {MOST_ITEMS} are accepted")
+        return self
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the mask."""
+        return -(-self.rows // self.tile) * -(-self.cols // self.tile)
 
     @cached_property
     def text(self) -> bytes:
@@ -155,8 +172,11 @@ def _open(schema: "TypeAdapter[H]", item: bytes, key: bytes) -> H:
     if key_of(text) != key:
         raise CorruptDataError(f"A header has another key than its part, {key.hex()}", remedy=_REMEDY)
     try:
-        return schema.validate_json(text)
+        header = schema.validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "its start"
         raise CorruptDataError(f"A header is not valid at {where}: {first['msg']}", remedy=_REMEDY) from error
+    if header.text != text:
+        raise CorruptDataError("A header is not spelled as we spell it", remedy=_REMEDY)
+    return header

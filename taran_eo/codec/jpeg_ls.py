@@ -21,6 +21,7 @@ _START = b"\xff\xd8"
 _FRAME, _PARAMETERS, _SCAN = 0xFFF7, 0xFFF8, 0xFFDA
 _PRESETS = 1  # T.87, C.2.4.1.1: an LSE segment of this kind holds thresholds; other kinds could change the size
 _LONGEST = 0xFFFF
+_SPARE_BYTES = 4096
 _LARGEST_NEAR = 255  # T.87, C.2.3, which also allows no more than half of the largest sample
 
 
@@ -68,7 +69,9 @@ class JpegLs:
                 near=self.near,
             )
         plane = np.ascontiguousarray(pixels.reshape(shape.stacked))
-        stream = bytes(imagecodecs().jpegls_encode(plane, level=self.near))
+        # Noise grows by a fifteenth, for which the library's own estimate of the room has no place.
+        room = 2 * plane.nbytes + _SPARE_BYTES
+        stream = bytes(imagecodecs().jpegls_encode(plane, level=self.near, out=room))
         return _START + stream[stream.index(_frame(shape)) :]
 
     def decode(self, body: bytes, shape: ImageShape) -> Pixels:

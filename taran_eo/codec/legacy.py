@@ -36,7 +36,8 @@ _DICTIONARY = (
 )
 
 _Size = Annotated[int, Field(ge=1, lt=1 << 31)]
-_Corner = tuple[float, float]
+_Place = Annotated[float, Field(gt=-(1 << 31), lt=1 << 31)]
+_Corner = tuple[_Place, _Place]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore", allow_inf_nan=False))

@@ -4,17 +4,19 @@ A product is packed as parts (`taran_eo.codec.part`), so that a file of one prod
 them survived a bad link are all read the same way, and what is missing is known by name.
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Literal, get_args
+from itertools import groupby, pairwise
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from taran_eo.codec import legacy
-from taran_eo.codec.header import MOST_ITEMS, Header, Origin, Step, close_header, open_header, open_origin
+from taran_eo.codec.header import Header, Origin, Step, close_header, open_header, open_origin
 from taran_eo.codec.part import ORIGIN, Part, in_parts, pack_part, unpack_part
 from taran_eo.codec.run_length import RunLength
 from taran_eo.codec.ship_list import Sighting, pages, read_page
@@ -28,8 +30,13 @@ Level = Literal["counts", "ships", "mask", "chips", "regions", "scene"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 STEPS: tuple[Step, ...] = get_args(Step)
 
+Told = Callable[[str, CorruptDataError], None]
+"""Takes the name of what cannot be read, and why."""
+
 _REMEDY = "Fetch the product again; if it stays so, it was not written by this version of taran_eo"
 _SEA, _CODED, _NODATA = range(3)
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -57,25 +64,36 @@ class Product:
         return self.origin
 
     def missing(self) -> tuple[str, ...]:
-        """What has not arrived, one line each; empty where all has."""
+        """What has not arrived, or is not what was sent, one line each; empty where all is there."""
         told = [] if self.origin is not None else ["which model made it"]
-        for step, count in self.header.levels.items():
-            absent = [number for number in range(count) if number not in self.items.get(step, {})]
-            if absent:
-                told.append(f"{len(absent)} of {count} items of level {step}: {_ranges(absent)}")
+        for step, (count, digest) in self.header.levels.items():
+            held = self.items.get(step, {})
+            if len(held) < count:
+                told.append(f"{count - len(held)} of {count} items of level {step}: {_gaps(held, count)}")
+            elif digest_of(held[number] for number in range(count)) != digest:
+                told.append(f"level {step}: what is there is not what was sent")
         return tuple(told)
 
-    def ships(self) -> tuple[Sighting, ...]:
+    def ships(self, told: Told | None = None) -> tuple[Sighting, ...]:
         """The ships of all pages that have arrived, in their order.
+
+        Args:
+            told: Takes the name of a page that cannot be read, and why; None to raise.
 
         Raises:
             CorruptDataError: A page that no encoder of ours wrote.
         """
-        return tuple(ship for _, page in sorted(self.items.get("ships", {}).items()) for ship in read_page(page))
+        found: list[Sighting] = []
+        for number, page in sorted(self.items.get("ships", {}).items()):
+            try:
+                found += read_page(page)
+            except CorruptDataError as error:
+                if told is None:
+                    raise
+                told(f"page {number + 1} of the ship list", error)
+        return tuple(found)
 
-    def mask_blocks(
-        self, told: Callable[[str, CorruptDataError], None] | None = None
-    ) -> Iterator[tuple[Window, NDArray[np.uint8] | None]]:
+    def mask_blocks(self, told: Told | None = None) -> Iterator[tuple[Window, NDArray[np.uint8] | None]]:
         """Each block's window and labels uint8[rows, cols], or None where it has not arrived.
 
         Args:
@@ -116,11 +134,20 @@ def _labels(block: bytes, window: Window) -> NDArray[np.uint8]:
     return labels
 
 
-def _ranges(numbers: Sequence[int]) -> str:
-    """``0-3, 7`` for 0, 1, 2, 3, 7; a long list is cut."""
-    runs = [list(run) for _, run in groupby(enumerate(numbers), key=lambda each: each[1] - each[0])]
-    told = [str(run[0][1]) if len(run) == 1 else f"{run[0][1]}-{run[-1][1]}" for run in runs]
-    return ", ".join(told[:8]) + (" ..." if len(told) > 8 else "")
+def digest_of(items: Iterable[bytes]) -> str:
+    """The first digits of the SHA-256 of items, by which the ground knows that what arrived is what was sent."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(len(item).to_bytes(8, "little") + item)
+    return digest.hexdigest()[:8]
+
+
+def _gaps(present: Iterable[int], count: int) -> str:
+    """``0-3, 7`` where of 0 to 8 only 4, 5, 6 and 8 are present; a long list is cut."""
+    edges = [-1, *sorted(present), count]
+    gaps = [(before + 1, after - 1) for before, after in pairwise(edges) if after - before > 1]
+    told = [str(first) if first == last else f"{first}-{last}" for first, last in gaps[:8]]
+    return ", ".join(told) + (" ..." if len(gaps) > 8 else "")
 
 
 def windows(header: Header, side: int | None = None) -> Iterator[Window]:
@@ -138,16 +165,12 @@ def kinds(header: Header) -> Iterator[int]:
         CorruptDataError: The header's layout is none.
     """
     pairs = list(zip(header.layout[::2], header.layout[1::2], strict=False))
-    blocks = -(-header.rows // header.tile) * -(-header.cols // header.tile)
-    if blocks > MOST_ITEMS:
-        raise CorruptDataError(
-            f"{header.scene} is cut into {blocks} blocks, and {MOST_ITEMS} are accepted", remedy=_REMEDY, blocks=blocks
-        )
     coded = sum(count for kind, count in pairs if kind == _CODED)
     sound = len(header.layout) % 2 == 0 and all(kind <= _NODATA for kind, _ in pairs)
-    if not sound or sum(count for _, count in pairs) != blocks or coded != header.levels.get("mask", coded):
+    held, _ = header.levels.get("mask", (coded, ""))
+    if not sound or sum(count for _, count in pairs) != header.blocks or coded != held:
         raise CorruptDataError(
-            f"The layout of the mask of {header.scene} is not that of {blocks} blocks", remedy=_REMEDY
+            f"The layout of the mask of {header.scene} is not that of {header.blocks} blocks", remedy=_REMEDY
         )
     for kind, count in pairs:
         for _ in range(count):
@@ -170,8 +193,9 @@ def compress_mask(blocks: Iterable[NDArray[np.uint8]]) -> tuple[tuple[int, ...],
 
 
 def assemble(origin: Origin, header: Header, items: Mapping[Step, Sequence[bytes]]) -> Product:
-    """A whole product; the header's counts of items are those of `items`."""
-    header = replace(header, levels={step: len(items[step]) for step in STEPS if step in items})
+    """A whole product; the header's counts and digests of items are those of `items`."""
+    levels = {step: (len(items[step]), digest_of(items[step])) for step in STEPS if step in items}
+    header = replace(header, levels=levels)
     return Product(header, {step: dict(enumerate(items[step])) for step in header.levels}, origin)
 
 
@@ -231,27 +255,48 @@ class Gathered:
 
 
 def gather(found: Iterable[Part]) -> Gathered:
-    """The products that parts belong to; the same part may come twice."""
+    """The products that parts belong to; the same part may come twice, and another in its place is a fault."""
     origins: dict[str, Origin] = {}
     headers: dict[bytes, Header] = {}
     items: dict[bytes, dict[Step, dict[int, bytes]]] = defaultdict(lambda: defaultdict(dict))
     faults = []
     for part in found:
+        key = part.key.hex()
         try:
             if part.kind == ORIGIN:
-                origins[part.key.hex()] = open_origin(_only(part), part.key)
+                _keep(origins, key, open_origin(_only(part), part.key), f"what made scenes under {key}")
             elif part.kind == 0:
-                headers[part.key] = open_header(_only(part), part.key)
+                _keep(headers, part.key, open_header(_only(part), part.key), f"the header of scene {key}")
             elif part.kind < len(LEVELS):
-                items[part.key][STEPS[part.kind - 1]] |= dict(enumerate(part.items, start=part.first))
+                step = STEPS[part.kind - 1]
+                for number, item in enumerate(part.items, start=part.first):
+                    _keep(items[part.key][step], number, item, f"item {number} of level {step} of scene {key}")
             else:
                 raise CorruptDataError(f"A part is of the unknown kind {part.kind}", remedy=_REMEDY)
         except CorruptDataError as error:
             faults.append(error)
-    products = (
-        Product(header, dict(items.pop(key, {})), origins.get(header.origin)) for key, header in headers.items()
-    )
+    products = []
+    for each, header in headers.items():
+        held = items.pop(each, {})
+        for step, numbered in held.items():
+            count, _ = header.levels.get(step, (0, ""))
+            if beyond := [number for number in numbered if number >= count]:
+                what = f"{len(beyond)} items of level {step} of {header.scene} are none of the {count} that were sent"
+                faults.append(CorruptDataError(what, remedy=_REMEDY))
+                held[step] = {number: item for number, item in numbered.items() if number < count}
+        arrived = {step: numbered for step, numbered in held.items() if numbered}
+        products.append(Product(header, arrived, origins.get(header.origin)))
     return Gathered(tuple(products), tuple(_orphan(key, held) for key, held in items.items()), tuple(faults))
+
+
+def _keep(kept: dict[K, V], key: K, value: V, what: str) -> None:
+    """Keep what comes first.
+
+    Raises:
+        CorruptDataError: Another is kept already.
+    """
+    if kept.setdefault(key, value) != value:
+        raise CorruptDataError(f"Twice and not the same: {what}; the first is kept", remedy=_REMEDY)
 
 
 def _orphan(key: bytes, held: Mapping[Step, Mapping[int, bytes]]) -> str:
@@ -266,27 +311,39 @@ def _only(part: Part) -> bytes:
 
 
 def _from_legacy(old: legacy.Fields) -> Product:
+    """The product that an early version wrote; its mask is read to be counted.
+
+    Raises:
+        CorruptDataError: A block or a header that cannot be.
+    """
     kind = {False: _SEA, True: _CODED}
     layout = tuple(number for coded, run in groupby(map(bool, old.blocks)) for number in (kind[coded], len(list(run))))
-    ships = [Sighting.of(each.box, each.score, each.pixels) for each in old.ships]
-    blocks = [block for block in old.blocks if block]
-    labels = [RunLength().expand(block, max_pixels=old.tile**2) for block in blocks]
+    ships = pages([Sighting.of(each.box, each.score, each.pixels) for each in old.ships])
+    items: dict[Step, list[bytes]] = {"ships": ships, "mask": [block for block in old.blocks if block]}
     origin = Origin(old.model, old.model_digest, old.threshold, old.software, old.gate)
-    header = Header(
-        origin=origin.key.hex(),
-        scene=old.scene,
-        rows=old.rows,
-        cols=old.cols,
-        crs=old.crs,
-        transform=old.transform,
-        bands=3,
-        gsd_m=old.gsd_m,
-        stretch=old.stretch,
-        ships=len(ships),
-        ship_pixels=sum(int((each == SHIP).sum()) for each in labels),
-        nodata_pixels=sum(int((each == NODATA).sum()) for each in labels),
-        tile=old.tile,
-        layout=layout,
-        levels={},
-    )
-    return assemble(origin, header, {"ships": pages(ships), "mask": blocks})
+    try:
+        header = Header(
+            origin=origin.key.hex(),
+            scene=old.scene,
+            rows=old.rows,
+            cols=old.cols,
+            crs=old.crs,
+            transform=old.transform,
+            bands=3,
+            gsd_m=old.gsd_m,
+            stretch=old.stretch,
+            ships=len(old.ships),
+            ship_pixels=0,
+            nodata_pixels=0,
+            tile=old.tile,
+            layout=layout,
+            levels={},
+        )
+    except ValidationError as error:
+        raise CorruptDataError(f"A product of an early version has no sound header: {error}", remedy=_REMEDY) from error
+    found = assemble(origin, header, items)
+    counts = {SHIP: 0, NODATA: 0}
+    for _, labels in found.mask_blocks():
+        for value in counts:
+            counts[value] += int(np.count_nonzero(labels == value))
+    return assemble(origin, replace(header, ship_pixels=counts[SHIP], nodata_pixels=counts[NODATA]), items)

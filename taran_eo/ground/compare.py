@@ -9,9 +9,12 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
+from taran_eo import journal
 from taran_eo.errors import CorruptDataError
+from taran_eo.ground.landing import Landing
 from taran_eo.imagery.mask import MASK_SUFFIX
 from taran_eo.imagery.source import gdal
+from taran_eo.outputs import place
 
 _ROWS = 256
 
@@ -36,19 +39,25 @@ class Compared:
         return self.sent == self.received
 
 
-def compare(sent: Path, received: Path) -> Iterator[Compared]:
-    """Every mask of an output folder of a run, and the one of the same name in a folder of the ground, also inside it.
+def compare(sent: Path, received: Path, landing: Landing) -> Iterator[Compared]:
+    """The mask of every scene that a run has finished and sent, and that of the same scene on the ground.
+
+    Args:
+        sent: Output folder of the run.
+        received: Folder of the ground.
+        landing: What `land` told of that folder.
 
     Raises:
-        CorruptDataError: A mask cannot be read.
+        CorruptDataError: A mask cannot be read, or the journal of the run was changed.
     """
-    for path in sorted(sent.rglob(f"*{MASK_SUFFIX}")):
-        if path.resolve().is_relative_to(received.resolve()):
-            continue
-        below = path.relative_to(sent)
-        other = received / below
-        name = below.as_posix().removesuffix(MASK_SUFFIX)
-        yield Compared(name, _digest(path), _digest(other) if other.is_file() else None)
+    history = journal.read(sent)
+    if history.identity is not None and history.identity.get("level") in ("counts", "ships"):
+        return
+    landed = {scene.scene: scene for scene in landing.scenes}
+    for name in sorted(history.finished):
+        outputs = landed[name].outputs if name in landed else {}
+        mask = next((received / output for output in outputs if output.endswith(MASK_SUFFIX)), None)
+        yield Compared(name, _digest(place(sent, name, MASK_SUFFIX)), None if mask is None else _digest(mask))
 
 
 def _digest(mask: Path) -> str:

@@ -37,6 +37,11 @@ class Preview:
         bands = pixels[:3] if pixels.shape[0] >= 3 else pixels[[0, 0, 0]]
         self._canvas[rows, cols] = bands[:, tops][:, :, lefts].transpose(1, 2, 0)
 
+    def unknown(self, window: Window) -> None:
+        """Show that the pixels of a window have not arrived."""
+        (rows, _), (cols, _) = self._shown(window.row, window.rows), self._shown(window.col, window.cols)
+        self._canvas[rows, cols] = _UNKNOWN
+
     def labels(self, window: Window, labels: NDArray[np.uint8], *, over_pixels: bool) -> None:
         """Show labels uint8[rows, cols] of a window; above pixels only where data are missing."""
         (rows, tops), (cols, lefts) = self._shown(window.row, window.rows), self._shown(window.col, window.cols)

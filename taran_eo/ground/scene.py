@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable
-from functools import cached_property, partial
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from rasterio import Affine
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
-from taran_eo.codec import Product, windows
+from taran_eo.codec import Product, kinds, windows
 from taran_eo.codec.chip import COARSE, PIECE, open_chip
 from taran_eo.codec.header import Step
 from taran_eo.codec.image import expand
@@ -25,7 +26,7 @@ from taran_eo.imagery.mask import NODATA
 from taran_eo.imagery.source import gdal
 from taran_eo.imagery.window import Window
 from taran_eo.imagery.writer import MaskWriter, RasterWriter
-from taran_eo.outputs import MASK, SHIPS_IN_PIXELS, SHIPS_ON_EARTH, place, together
+from taran_eo.outputs import MASK, SHIPS_IN_PIXELS, SHIPS_ON_EARTH, place, together, writing
 from taran_eo.ships import Ship, feature_collection, ships_in
 
 PREVIEW = ".preview.png"
@@ -33,8 +34,13 @@ CHIP = ".chip_"
 REGIONS = ".regions.tif"
 SCENE = ".scene.tif"
 
-MOST_PIXELS = 1 << 34
-"""A header that claims more is not followed: no scene of ours has 131,072 pixels a side."""
+MOST_PIXELS = 1 << 32
+"""A header that claims more is not followed: no scene of ours has 65,536 pixels a side."""
+
+MOST_STRIP = 1 << 31
+"""Samples of a row of blocks, which are held at a time."""
+
+_CHIPS_HELD = 32
 
 T = TypeVar("T")
 Pixels = NDArray[np.uint8]
@@ -56,9 +62,10 @@ def settle(product: Product, folder: Path, name: str) -> tuple[tuple[Path, ...],
         OutputError: An output cannot be written.
     """
     header = product.header
-    if header.rows * header.cols > MOST_PIXELS:
+    if header.rows * header.cols > MOST_PIXELS or header.tile * header.cols * header.bands > MOST_STRIP:
         raise CorruptDataError(
-            f"The header claims {header.rows} x {header.cols} pixels, and {MOST_PIXELS} are accepted",
+            f"The header claims {header.rows} x {header.cols} pixels, {header.bands} bands, blocks of {header.tile}; "
+            f"{MOST_PIXELS} pixels, and {MOST_STRIP} samples in a row of blocks, are accepted",
             remedy="Look at where the frames came from",
         )
     scene = _Scene(product)
@@ -68,7 +75,20 @@ def settle(product: Product, folder: Path, name: str) -> tuple[tuple[Path, ...],
     with together(folder, tuple(writers)) as temporaries:
         for file, write in writers.items():
             write(temporaries[file])
+    for stale in set(_outputs(folder, name)) - set(writers):
+        with writing(stale):
+            stale.unlink()
     return tuple(writers), tuple(scene.unreadable)
+
+
+def _outputs(folder: Path, name: str) -> Iterator[Path]:
+    """What an earlier call may have left of a scene of that name."""
+    for ending in (SHIPS_IN_PIXELS, SHIPS_ON_EARTH, MASK, REGIONS, SCENE, PREVIEW):
+        if (path := place(folder, name, ending)).is_file():
+            yield path
+    chip = place(folder, name, CHIP)
+    numbered = re.compile(re.escape(chip.name) + r"\d{5,}\.tif")
+    yield from (path for path in chip.parent.iterdir() if numbered.fullmatch(path.name))
 
 
 class _Scene:
@@ -80,6 +100,8 @@ class _Scene:
         self.crs, self.transform = self._georeference()
         self.preview = Preview(self.header.rows, self.header.cols)
         self.ships = self._ships()
+        # A fine part lies in up to four blocks, one after the other.
+        self._opened_chip = lru_cache(maxsize=_CHIPS_HELD)(self._chip)
 
     def writers(self) -> dict[str, Callable[[Path], None]]:
         """What writes each file, by its ending, in the order in which a preview is painted."""
@@ -103,15 +125,18 @@ class _Scene:
         header = self.header
         if header.crs is None or header.transform is None:
             return None, None
+        # Only what we write ourselves: an address would be fetched, and other text may name files.
+        code = re.fullmatch(r"EPSG:(\d{1,6})", header.crs)
         try:
             with gdal():
-                return CRS.from_user_input(header.crs), Affine(*header.transform)
-        except (CRSError, ValueError):  # "EPSG:" without a number is a ValueError
+                crs = CRS.from_wkt(header.crs) if code is None else CRS.from_epsg(int(code[1]))
+        except (CRSError, ValueError):
             self.unreadable.append(f"its coordinate reference system {header.crs[:60]!r} is none that is known here")
             return None, None
+        return crs, Affine(*header.transform)
 
     def _ships(self) -> tuple[Ship, ...]:
-        sightings = self._read("the ship list", self.product.ships) or ()
+        sightings = self.product.ships(self._told)
         if not sightings:
             return ()
         return ships_in(
@@ -148,67 +173,82 @@ class _Scene:
         header = self.header
         over_pixels = not {"scene", "regions"}.isdisjoint(header.levels)
         with MaskWriter(path, header.rows, header.cols, crs=self.crs, transform=self.transform) as writer:
-            for window, arrived in self.product.mask_blocks(self._told):
-                labels = arrived
-                if labels is None:
-                    labels = np.full((window.rows, window.cols), NODATA, dtype=np.uint8)
+            for window, labels in self._mask_blocks():
                 writer.write(window, labels)
                 self.preview.labels(window, labels, over_pixels=over_pixels)
 
+    def _mask_blocks(self) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+        """The labels of each block, no data where they have not arrived or nobody can tell where they belong."""
+        blocks: Iterable[tuple[Window, NDArray[np.uint8] | None]] = self.product.mask_blocks(self._told)
+        if self._read("the layout of the mask", lambda: sum(1 for _ in kinds(self.header))) is None:
+            blocks = ((window, None) for window in windows(self.header))
+        for window, labels in blocks:
+            yield window, np.full((window.rows, window.cols), NODATA, np.uint8) if labels is None else labels
+
     def _write_chip(self, item: bytes, path: Path) -> None:
         row, col, pixels = self._chip(item)
-        transform = None if self.transform is None else self.transform @ Affine.translation(col, row)
+        # Without a place on Earth, the place in the scene.
+        transform = (self.transform or Affine.identity()) @ Affine.translation(col, row)
         _, rows, cols = pixels.shape
         with RasterWriter(path, rows, cols, crs=self.crs, transform=transform, bands=self.header.bands) as writer:
             writer.write(Window(0, 0, rows, cols), pixels)
 
-    def _write_pixels(self, path: Path, side: int, block: Callable[[int, Window], Pixels]) -> None:
-        """Pixels in squares of a side; black where they are missing."""
+    def _write_pixels(self, path: Path, side: int, block: Callable[[int, Window], Pixels | None]) -> None:
+        """Pixels in squares of a side; black where they are missing, which the report tells and the preview shows."""
         header = self.header
         with RasterWriter(
             path, header.rows, header.cols, crs=self.crs, transform=self.transform, bands=header.bands
         ) as writer:
             for number, window in enumerate(windows(header, side)):
                 pixels = block(number, window)
-                writer.write(window, pixels)
-                self.preview.pixels(window, pixels)
+                if pixels is None:
+                    writer.write(window, np.zeros((header.bands, window.rows, window.cols), dtype=np.uint8))
+                    self.preview.unknown(window)
+                else:
+                    writer.write(window, pixels)
+                    self.preview.pixels(window, pixels)
 
-    def _scene_block(self, number: int, window: Window) -> Pixels:
+    def _scene_block(self, number: int, window: Window) -> Pixels | None:
         return self._image("scene", number, window.rows, window.cols)
 
-    def _region_block(self, number: int, window: Window) -> Pixels:
-        """The coarse image of a block, and what is fine in it upon that."""
+    def _region_block(self, number: int, window: Window) -> Pixels | None:
+        """The coarse image of a block, and what is fine in it upon that; None where nothing of both has arrived."""
         coarse = self._image("regions", number, -(-window.rows // COARSE), -(-window.cols // COARSE))
-        pixels = coarse.repeat(COARSE, axis=1).repeat(COARSE, axis=2)[:, : window.rows, : window.cols]
-        for chip in self._fine:
+        if coarse is None:
+            pixels = np.zeros((self.header.bands, window.rows, window.cols), dtype=np.uint8)
+        else:
+            pixels = coarse.repeat(COARSE, axis=1).repeat(COARSE, axis=2)[:, : window.rows, : window.cols]
+        seen = coarse is not None
+        for chip, item in self._fine.items():
             top, left = max(window.row, chip.row), max(window.col, chip.col)
             bottom, right = min(window.row_stop, chip.row_stop), min(window.col_stop, chip.col_stop)
             if top < bottom and left < right:
                 shown = Window(top, left, bottom - top, right - left)
                 inside = shown.relative_to(chip)
-                _, _, fine = self._chip(self.product.items["regions"][self._fine[chip]])
+                _, _, fine = self._opened_chip(item)
                 pixels[:, *shown.relative_to(window).slices] = fine[:, *inside.slices]
-        return pixels
+                seen = True
+        return pixels if seen else None
 
     @cached_property
-    def _fine(self) -> dict[Window, int]:
-        """Where the fine parts of a region-of-interest image lie, and which items they are."""
-        blocks = sum(1 for _ in windows(self.header))
-        found = {}
+    def _fine(self) -> dict[Window, bytes]:
+        """Where the fine parts of a region-of-interest image lie, and their items."""
+        blocks, found = self.header.blocks, {}
         for number, item in sorted(self.product.items.get("regions", {}).items()):
             if number >= blocks:
                 opened = self._read(f"region {number - blocks + 1}", partial(self._chip, item))
                 if opened is not None:
                     row, col, pixels = opened
-                    found[Window(row, col, *pixels.shape[1:])] = number
+                    found[Window(row, col, *pixels.shape[1:])] = item
         return found
 
-    def _image(self, step: Step, number: int, rows: int, cols: int) -> Pixels:
-        """The image of an item, uint8[bands, rows, cols], black where it is missing or cannot be read."""
+    def _image(self, step: Step, number: int, rows: int, cols: int) -> Pixels | None:
+        """The image of an item, uint8[bands, rows, cols]; None where it is missing or cannot be read."""
         shape = (self.header.bands, rows, cols)
         item = self.product.items.get(step, {}).get(number)
-        read = None if item is None else self._read(f"piece {number + 1} of level {step}", lambda: _opened(item, shape))
-        return np.zeros(shape, dtype=np.uint8) if read is None else read
+        if item is None:
+            return None
+        return self._read(f"piece {number + 1} of level {step}", lambda: _opened(item, shape))
 
     def _chip(self, item: bytes) -> tuple[int, int, Pixels]:
         """Row, column and pixels of a chip.
@@ -217,7 +257,7 @@ class _Scene:
             CorruptDataError: It cannot be read, or is none of this scene.
         """
         header = self.header
-        row, col, pixels = open_chip(item)
+        row, col, pixels = open_chip(item, header.bands)
         inside = row + pixels.shape[1] <= header.rows and col + pixels.shape[2] <= header.cols
         if pixels.dtype != np.uint8 or pixels.shape[0] != header.bands or not inside:
             raise _foreign()

@@ -9,18 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.codec import Header, Level, Sighting, windows
-from taran_eo.codec.chip import COARSE, PIECE, close_chip
+from taran_eo.codec.chip import COARSE, MOST_SIDE, PIECE, close_chip
 from taran_eo.codec.header import Step
 from taran_eo.codec.image import ImageCodec, compress
 from taran_eo.gate import regions
 from taran_eo.imagery.scene import Scene
-from taran_eo.imagery.window import Window
+from taran_eo.imagery.window import Window, cover
 
 MARGIN = 8
 """Pixels around the box of a ship that its chip shows."""
-
-MOST_SIDE = 512
-"""Of a chip: what is found beyond 768 m of one ship at 1.5 m is not one ship, and its middle shows what it is."""
 
 CELL = 64
 """Side in pixels of the squares of which the fine part of a region-of-interest image is made."""
@@ -60,7 +57,7 @@ def _bounds(ship: Sighting, margin: int) -> tuple[int, int, int, int]:
 
 
 def _around(ship: Sighting, scene: Scene) -> Window:
-    """What the chip of a ship shows."""
+    """What the chip of a ship shows; of what is too large for one, the middle."""
     top, left, bottom, right = _bounds(ship, MARGIN)
     row, rows = _within(top, bottom, scene.rows)
     col, cols = _within(left, right, scene.cols)
@@ -76,13 +73,15 @@ def _within(start: int, stop: int, size: int) -> tuple[int, int]:
 
 
 def _fine(scene: Scene, ships: Sequence[Sighting]) -> Iterator[Window]:
-    """Rectangles that hold all ships with their surroundings."""
+    """Rectangles of at most `MOST_SIDE` that hold all ships with their surroundings."""
     cells = np.zeros((-(-scene.rows // CELL), -(-scene.cols // CELL)), dtype=np.bool_)
     for ship in ships:
         top, left, bottom, right = _bounds(ship, SURROUNDINGS)
         cells[max(0, top) // CELL : -(-bottom // CELL), max(0, left) // CELL : -(-right // CELL)] = True
-    for window in regions(cells, CELL):
-        yield window.clipped(scene.rows, scene.cols)
+    for region in regions(cells, CELL):
+        whole = region.clipped(scene.rows, scene.cols)
+        for piece, _ in cover(whole.rows, whole.cols, MOST_SIDE, halo=0, alignment=1):
+            yield Window(whole.row + piece.row, whole.col + piece.col, piece.rows, piece.cols)
 
 
 def _coarse(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

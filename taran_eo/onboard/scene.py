@@ -140,7 +140,8 @@ def process(
 ) -> Outcome:
     """Turn one scene into its mask, its ships and what is worth sending down: `labelling`, then `deliver`; see there.
 
-    Memory is bounded by one row of tiles and by the number of ships, not by the scene.
+    Memory is bounded by one row of tiles, by the number of ships and by the bytes of the product, not by the scene;
+    only a product of the whole scene grows with it.
     """
     with labelling(scene, model, engine, gate=gate, threshold=threshold, tile_size=tile_size) as labelled:
         return deliver(

@@ -99,7 +99,7 @@ def _ground_vectors(tails: Floats, heads: Floats) -> Floats:
     # Across the antimeridian the difference of longitudes jumps by a full turn.
     turns_deg = (heads - tails + 180.0) % 360.0 - 180.0
     degree_m = [metres_per_degree(latitude) for latitude in ((tails[:, 1] + heads[:, 1]) / 2).tolist()]
-    vectors: Floats = turns_deg * np.array(degree_m)[:, ::-1]
+    vectors: Floats = turns_deg * np.array(degree_m).reshape(-1, 2)[:, ::-1]  # also where no ship is on the globe
     return vectors
 
 

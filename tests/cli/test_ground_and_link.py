@@ -1,6 +1,7 @@
 """From imagery through frames to the ground, by the command line: what is lost is named, and nothing else is lost."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,31 @@ def test_other_frames_and_codes_do_as_well(sent, tmp_path, taran_eo):
         '[framing]\nkind = "aos"\nspacecraft = 200\nvirtual_channel = 9\ninterleaving = 1\n[cfdp]\ncrc = false\n'
     )
     assert taran_eo("link", sent, "--wire", path, "--frame-loss", 0.05, "-o", tmp_path / "ground").code == 0
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf"])
+def test_a_rate_that_carries_nothing_is_refused(sent, tmp_path, taran_eo, rate):
+    for uplink in ("--uplink", "--no-uplink"):
+        said = taran_eo("link", sent, "--rate", rate, uplink, "-o", tmp_path / "ground")
+        assert said.code == 2
+        assert "--rate" in said.err
+
+
+def test_the_ground_does_not_write_into_a_run(sent, taran_eo):
+    frames = sent / "downlink" / "frames.bin"
+    for arguments in (("link", sent, "--no-uplink", "--frame-loss", 0.6), ("ground", frames)):
+        said = taran_eo(*arguments, "-o", sent)
+        assert said.code == 1
+        assert "outputs of a run" in said.err
+    assert taran_eo("verify", sent).code == 0
+
+
+def test_without_masks_there_is_none_to_compare(scenes, tmp_path, taran_eo):
+    out = tmp_path / "counts"
+    assert taran_eo("run", scenes, "-o", out, "--level", "counts", "-q").code == 0
+    said = taran_eo("link", out, "-o", tmp_path / "ground")
+    assert said.code == 0, said.err
+    assert re.search("^masks +none was sent$", said.out, re.MULTILINE)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, taran_eo):

@@ -91,6 +91,15 @@ def test_near_lossless_keeps_its_bound(image, near):
     assert np.abs(expanded.astype(int) - pixels).max() <= near
 
 
+@pytest.mark.parametrize("codec", LOSSLESS, **named)
+@pytest.mark.parametrize(
+    ("bits", "shape"), [(8, (3, 64, 64)), (8, (1, 300, 300)), (16, (1, 300, 300)), (12, (4, 90, 7))]
+)
+def test_noise_that_nothing_can_compress_comes_back_too(codec, bits, shape):
+    noise = np.random.default_rng(0).integers(0, 1 << bits, shape).astype(np.uint8 if bits == 8 else np.uint16)
+    np.testing.assert_array_equal(expand(compress(noise, codec, bits=bits)), noise)
+
+
 def test_near_lossless_sends_no_differences_that_could_wrap():
     pixels = smooth()
     pixels[2] = pixels[0] = pixels[1]  # a lossless codec takes the green from both

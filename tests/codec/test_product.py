@@ -1,6 +1,7 @@
 """The product ladder: levels, parts and bundles, there and back, whole or in what is left of them."""
 
 import dataclasses
+import json
 import math
 import zlib
 from pathlib import Path
@@ -20,8 +21,10 @@ from taran_eo.codec import (
     assemble,
     bundles,
     compress_mask,
+    frame,
     gather,
     leb128,
+    legacy,
     pack,
     pages,
     parts,
@@ -29,11 +32,13 @@ from taran_eo.codec import (
     unpack,
     windows,
 )
+from taran_eo.codec import header as header_module
 from taran_eo.codec.bundle import BUNDLE_BYTES
-from taran_eo.codec.part import ORIGIN, PART_BYTES, Part, pack_part, unpack_part
+from taran_eo.codec.header import key_of
+from taran_eo.codec.part import KEY_BYTES, MOST_PART_BYTES, ORIGIN, PART_BYTES, Part, pack_part, unpack_part
 from taran_eo.codec.product import STEPS
 from taran_eo.codec.ship_list import PAGE_SHIPS, PER_PIXEL, read_page
-from taran_eo.errors import CorruptDataError
+from taran_eo.errors import CorruptDataError, FormatError
 
 FIXTURES = Path(__file__).parent / "fixtures"
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -84,8 +89,8 @@ def products(draw):
         cols=cols,
         tile=tile,
         crs=draw(st.none() | TEXT),
-        transform=draw(st.none() | st.tuples(*[FINITE] * 6)),
-        gsd_m=draw(st.none() | FINITE),
+        transform=draw(st.none() | st.tuples(*[st.floats(-1e9, 1e9)] * 6)),
+        gsd_m=draw(st.none() | st.floats(1e-3, 1e3)),
         stretch=draw(st.none() | st.dictionaries(TEXT, FINITE, max_size=2)),
     )
     rng = np.random.default_rng(draw(st.integers(0, 99)))
@@ -97,7 +102,7 @@ def products(draw):
     items = {"ships": pages(draw(st.lists(SIGHTINGS, max_size=3))), "mask": blocks}
     pixels = draw(st.sampled_from([None, "chips", "regions", "scene"]))
     if pixels is not None:
-        items[pixels] = draw(st.lists(st.binary(max_size=2 * PART_BYTES), max_size=5))
+        items[pixels] = draw(st.lists(st.binary(min_size=1, max_size=2 * PART_BYTES), max_size=5))
     return assemble(ORIGIN_EXAMPLE, dataclasses.replace(header, layout=layout), items), labels
 
 
@@ -168,7 +173,7 @@ def test_any_bytes_unpack_or_are_refused(body, kind):
 @given(item=st.binary(max_size=60))
 def test_headers_and_pages_open_or_are_refused(item):
     for kind in (0, ORIGIN):
-        gathered = gather([Part(kind, b"\0" * 4, 0, (item,))])
+        gathered = gather([Part(kind, b"\0" * KEY_BYTES, 0, (item,))])
         assert (len(gathered.products), len(gathered.faults)) == (0, 1)
     try:
         ships = read_page(item)
@@ -243,20 +248,84 @@ def test_a_layout_that_is_none_is_refused(layout):
 
 
 def test_what_claims_too_much_is_refused_before_it_is_made():
-    vast = dataclasses.replace(HEADER, rows=2**31 - 1, cols=2**31 - 1, tile=1, layout=(0, 2**61))
-    with pytest.raises(CorruptDataError, match="blocks"):
-        next(assemble(ORIGIN_EXAMPLE, vast, {}).mask_blocks())
+    with pytest.raises(ValidationError, match="blocks of 8 pixels"):
+        dataclasses.replace(HEADER, rows=2**20, cols=2**20, tile=8, layout=(0, 2**34))
     with pytest.raises(ValidationError):
-        dataclasses.replace(HEADER, levels={"mask": 1 << 40})
+        dataclasses.replace(HEADER, levels={"mask": (1 << 40, "0" * 8)})
     long = b"TP\x30" + leb128.encode(np.array([1 << 34]))
     with pytest.raises(CorruptDataError, match="cut off"):
-        unpack_part(long + b"\0" * 40)
+        unpack_part(long + b"\0" * KEY_BYTES + b"\0" * 40)
 
 
 def test_a_header_that_makes_no_sense_is_not_made():
-    for wrong in ({"rows": 0}, {"gsd_m": float("nan")}, {"levels": {"movies": 1}}):
+    for wrong in (
+        {"rows": 0},
+        {"gsd_m": float("nan")},
+        {"gsd_m": 0.0},
+        {"tile": 1 << 20},
+        {"transform": (1e300,) * 6},
+        {"levels": {"movies": (1, "0" * 8)}},
+        {"levels": {"mask": (1, "nothex!!")}},
+    ):
         with pytest.raises(ValidationError):
             dataclasses.replace(HEADER, **wrong)
+
+
+def test_beginnings_of_parts_without_end_are_given_up():
+    """Each claims half of all bytes: looked at one by one they would cost minutes a megabyte."""
+    head = b"TP\x30" + leb128.encode(np.array([1 << 19]))
+    with pytest.raises(CorruptDataError, match="full of beginnings"):
+        list(scan(head * (1 << 17)))
+    # What comes before is found; a few of them among valid parts hide nothing.
+    found = list(parts(EXAMPLE))
+    packed = b"".join(map(pack_part, found))
+    assert list(scan(head * 3 + packed + head * 3)) == found
+
+
+def test_two_scenes_that_differ_in_pixels_only_are_two():
+    """As frames of a camera that begins to count again: all else of their headers is the same."""
+    items = {"ships": pages([SHIP]), "mask": [RunLength().compress(EYE)]}
+    scenes = [assemble(ORIGIN_EXAMPLE, HEADER, items | {"scene": [pixels]}) for pixels in (b"a", b"b")]
+    gathered = gather(part for scene in scenes for part in parts(scene))
+    assert gathered.products == tuple(scenes)
+    assert gathered.faults == ()
+
+
+def test_what_contradicts_itself_is_told_and_the_first_is_kept():
+    key = EXAMPLE.header.key
+    other = Part(2, key, 0, (b"junk",))
+    beyond = Part(3, key, 7, (b"chip of nothing",))
+    gathered = gather([*parts(EXAMPLE), other, beyond])
+    assert gathered.products == (EXAMPLE,)
+    assert ["not the same" in fault.what or "none of the 0" in fault.what for fault in gathered.faults] == [True, True]
+    # The other way round, the digest of the level tells.
+    (product,) = gather([other, *parts(EXAMPLE)]).products
+    assert product.missing() == ("level mask: what is there is not what was sent",)
+
+
+def test_a_header_that_is_spelled_otherwise_is_refused():
+    text = HEADER.text + b" "
+    item = leb128.encode(np.array([len(text)])) + frame.close(text, dictionary=header_module._DICTIONARY)
+    gathered = gather([Part(0, key_of(text), 0, (item,))])
+    assert gathered.products == ()
+    assert "spelled" in gathered.faults[0].what
+
+
+def test_a_bad_page_costs_its_own_ships_only():
+    ships = [dataclasses.replace(SHIP, col=number) for number in range(2 * PAGE_SHIPS + 1)]
+    good = pages(ships)
+    product = assemble(ORIGIN_EXAMPLE, HEADER, {"ships": [good[0], b"\1\2", good[2]], "mask": []})
+    with pytest.raises(CorruptDataError):
+        product.ships()
+    told = []
+    assert product.ships(lambda what, _: told.append(what)) == (*ships[:PAGE_SHIPS], *ships[2 * PAGE_SHIPS :])
+    assert told == ["page 2 of the ship list"]
+
+
+def test_items_that_no_part_can_hold_are_refused():
+    for item in (b"", bytes(MOST_PART_BYTES)):
+        with pytest.raises(FormatError):
+            pack_part(Part(3, HEADER.key, 0, (item,)))
 
 
 def test_a_header_is_believed_under_its_own_key_only():
@@ -306,6 +375,34 @@ def test_bundles_hold_all_products_and_what_matters_most_comes_first():
     # Without the first two files and one of pixels, all is known but one piece of pixels.
     left = gather(part for bundle in (*twice[2:6], *twice[7:]) for part in scan(bundle.data))
     assert [product.missing() for product in left.products] == [(), (), ("1 of 2 items of level chips: 0",)]
+
+
+def legacy_of(fields, blocks=b""):
+    """A product of schema 2 with its checksum in order."""
+    text = json.dumps(OLD | fields).encode()
+    content = leb128.encode(np.array([len(text)])) + text + blocks
+    size = leb128.encode(np.array([len(content)]))
+    body = b"TEOP\x01" + size + frame.close(content, dictionary=legacy._DICTIONARY)
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+OLD = {"scene": "a", "rows": 8, "cols": 8, "tile": 8, "crs": None, "transform": None, "gsd_m": None, "stretch": None}
+OLD |= {"model": "m", "model_digest": "0", "threshold": 0.5, "software": "s", "ships": []}
+
+
+def test_what_no_early_version_wrote_is_refused():
+    large = RunLength().compress(np.zeros((2048, 2048), np.uint8))
+    one = leb128.encode(np.array([len(large)])) + large
+    assert unpack(legacy_of({}, b"\0")).header.scene == "a"
+    for fields, blocks in [
+        ({}, one),  # a block of more pixels than its window
+        ({"rows": 2**30, "cols": 2**30, "tile": 2**30}, one),
+        ({"ships": [{"box": [[1e308, 0], [0, 1e308], [1, 1]], "pixels": 1}]}, b"\0"),
+        ({"ships": [{"box": [[1, 1]], "pixels": 1}]}, b"\0"),
+        ({"gsd_m": -1.0}, b"\0"),
+    ]:
+        with pytest.raises(CorruptDataError):
+            unpack(legacy_of(fields, blocks))
 
 
 def test_levels_and_steps_name_the_same_ladder():

@@ -2,17 +2,20 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
 
-from taran_eo.codec import RunLength, Sighting, assemble, bundles, pack, unpack
+from taran_eo.codec import Header, Origin, RunLength, Sighting, assemble, bundles, pack, pages, unpack
 from taran_eo.codec.chip import close_chip
 from taran_eo.codec.image import codec_named, compress
-from taran_eo.codec.part import Part, pack_part
+from taran_eo.codec.part import KEY_BYTES, Part, pack_part
 from taran_eo.engines import ReferenceEngine
+from taran_eo.errors import OutputError
 from taran_eo.ground import compare, land
 from taran_eo.imagery import open_scene, read_mask
 from taran_eo.imagery.source import gdal
@@ -21,8 +24,28 @@ from taran_eo.imagery.window import Window
 from taran_eo.model import Model
 from taran_eo.onboard import files, process, run, verify
 from taran_eo.onboard.crew import Options
+from taran_eo.onboard.cutting import cut
 
 SIZE = (300, 410)
+PLAIN = {"ships": 0, "land": False, "cloudy": False, "swath_edge": False, "crs": None, "transform": None}
+ORIGIN = Origin(model="m", model_digest="0" * 64, threshold=0.5, software="taran-eo")
+HEADER = Header(
+    origin=ORIGIN.key.hex(),
+    scene="harbour",
+    rows=1,
+    cols=1,
+    bands=3,
+    crs=None,
+    transform=None,
+    gsd_m=None,
+    stretch=None,
+    ships=0,
+    ship_pixels=0,
+    nodata_pixels=0,
+    tile=768,
+    layout=(0, 1),
+    levels={},
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +77,10 @@ def sent(scenes, tmp_path_factory):
     return at
 
 
+def compared(out, folder, **options):
+    return list(compare(out, folder, landed(out, folder, **options)))
+
+
 def landed(out, folder, *, lost=()):
     return land((file.data for n, file in enumerate(files(out, twice=False)) if n not in lost), folder)
 
@@ -79,7 +106,7 @@ def test_what_was_sent_is_there(sent, scenes, tmp_path, level):
     assert {"coast/ships.preview.png", "empty.preview.png"} <= names
     assert ships.ships > 0 and empty.ships == 0
     if "coast/ships.mask.tif" in names:
-        assert all(mask.identical for mask in compare(out, tmp_path))
+        assert all(mask.identical for mask in compare(out, tmp_path, landing))
         # Not only the labels: the files are the same, georeference and all.
         assert (tmp_path / "empty.mask.tif").read_bytes() == (out / "empty.mask.tif").read_bytes()
         assert read_mask(tmp_path / "coast/ships.mask.tif").labels.shape == SIZE
@@ -88,8 +115,8 @@ def test_what_was_sent_is_there(sent, scenes, tmp_path, level):
 def test_the_ground_may_lie_inside_what_is_compared(sent):
     """A link's outputs in a folder of the run are not taken for masks that were sent."""
     out = sent("mask")
-    landed(out, out / "ground")
-    assert [(mask.name, mask.identical) for mask in compare(out, out / "ground")] == [
+    compared(out, out / "first")
+    assert [(mask.name, mask.identical) for mask in compared(out, out / "ground")] == [
         ("coast/ships", True),
         ("empty", True),
     ]
@@ -175,11 +202,11 @@ def test_what_is_missing_is_named_and_no_sea(sent, tmp_path):
     assert landing.scenes[0].missing == ("1 of 1 items of level mask: 0",)
     assert landing.scenes[1].missing == ()
     assert (read_mask(tmp_path / "coast/ships.mask.tif").labels == 255).all()
-    assert [mask.identical for mask in compare(out, tmp_path)] == [False, True]
+    assert [mask.identical for mask in compare(out, tmp_path, landing)] == [False, True]
     without = landed(out, tmp_path / "without", lost={0})
     assert without.scenes == ()
     assert len(without.lost) == 1 and "of level mask" in without.lost[0] and "of level chips" in without.lost[0]
-    assert all(mask.received is None for mask in compare(out, tmp_path / "without"))
+    assert all(mask.received is None for mask in compare(out, tmp_path / "without", without))
 
 
 def test_files_may_overlap_repeat_and_have_holes(sent, tmp_path):
@@ -226,33 +253,121 @@ def test_what_no_encoder_of_ours_wrote_is_told_and_the_rest_is_there(sent, tmp_p
     for items, told in [
         ({"mask": [small]}, "the mask at row 0, column 0 cannot be read"),
         ({"mask": [b"\x00" * 30]}, "the mask at row 0, column 0 cannot be read"),
-        ({"ships": [b"\x01\x02"]}, "the ship list cannot be read"),
+        ({"ships": [b"\x01\x02"]}, "page 1 of the ship list cannot be read"),
         ({"chips": [chip]}, "chip 1 cannot be read"),
         ({"chips": [b"junk"]}, "chip 1 cannot be read"),
         ({"regions": [wide]}, "piece 1 of level regions cannot be read"),
         ({"regions": [deep]}, "piece 1 of level regions cannot be read"),
         ({"regions": [compress(np.zeros((3, 38, 52), np.uint8), codec_named("zstd")), chip]}, "region 1 cannot"),
-        ({"scene": [b""] * 12}, "piece 12 of level scene cannot be read"),
+        ({"scene": [b"-"] * 12}, "piece 12 of level scene cannot be read"),
     ]:
         landing = land([pack(assemble(origin, header, good | items))], tmp_path)
         assert not landing.whole
         assert any(told in line for line in landing.scenes[0].missing), (told, landing.scenes[0].missing)
         if "mask" not in items:
             assert (read_mask(tmp_path / "coast/ships.mask.tif").labels == 1).sum() == header.ship_pixels
+    shifted = dataclasses.replace(header, layout=(0, 5))
+    landing = land([pack(assemble(origin, shifted, good))], tmp_path)
+    assert any("the layout of the mask cannot be read" in line for line in landing.scenes[0].missing)
+    assert (read_mask(tmp_path / "coast/ships.mask.tif").labels == 255).all()
+    assert len(json.loads((tmp_path / "coast/ships.ships.geojson").read_text())["features"]) == header.ships
     nowhere = dataclasses.replace(header, crs="EPSG:nonsense")
     landing = land([pack(assemble(origin, nowhere, good))], tmp_path)
     assert "coordinate reference system" in landing.scenes[0].missing[0]
-    vast = dataclasses.replace(header, rows=1 << 30, cols=1 << 30, layout=(0, 2**20), tile=1 << 20)
+    vast = dataclasses.replace(header, rows=1 << 17, cols=1 << 17, layout=(0, 2**10), tile=1 << 12)
     landing = land([pack(assemble(origin, vast, {"ships": [], "mask": []}))], tmp_path)
     assert "pixels" in landing.scenes[0].missing[0] and landing.scenes[0].outputs == {}
-    landing = land([pack_part(Part(9, b"\0" * 4, 0, (b"x",)))], tmp_path)
+    landing = land([pack_part(Part(9, b"\0" * KEY_BYTES, 0, (b"x",)))], tmp_path)
     assert landing.lost and "unknown kind 9" in landing.lost[0]
 
 
 def test_nothing_at_all_is_told(tmp_path):
     landing = land([], tmp_path / "deep" / "ground")
-    assert landing.scenes == () and landing.whole
+    assert landing.scenes == () and not landing.whole
     assert json.loads((tmp_path / "deep" / "ground" / "reception.json").read_text())["scenes"] == []
+
+
+@pytest.mark.parametrize(
+    "crs", ["http://127.0.0.1:9/x", "+proj=longlat +nadgrids=/etc/passwd", "OGC:CRS84", "EPSG:", "EPSG:5703", "x" * 99]
+)
+def test_a_reference_system_from_afar_is_a_code_or_wkt_and_nothing_else(sent, tmp_path, crs):
+    """Neither is an address fetched nor a file named; and one such scene leaves the others alone."""
+    product = unpack((sent("mask") / "coast" / "ships.product").read_bytes())
+    items = {step: list(held.values()) for step, held in product.items.items()}
+    forged = pack(assemble(product.made_by(), dataclasses.replace(product.header, crs=crs), items))
+    landing = land([forged, (sent("mask") / "empty.product").read_bytes()], tmp_path)
+    assert len(landing.scenes) == 2
+    assert landing.scenes[1].missing == ()
+    assert bool(landing.scenes[0].missing) == (crs != "EPSG:5703")  # heights alone: known, and nowhere on the globe
+
+
+@pytest.mark.parametrize(
+    "transform", [(0.0,) * 6, (1e11, 0.0, 1e11, 0.0, -1e11, 1e11), (1.5, 0.0, 1e11, 0.0, -1.5, 0.0)]
+)
+def test_a_scene_that_lies_nowhere_on_the_globe_lands(sent, tmp_path, transform):
+    product = unpack((sent("mask") / "coast" / "ships.product").read_bytes())
+    items = {step: list(held.values()) for step, held in product.items.items()}
+    forged = assemble(product.made_by(), dataclasses.replace(product.header, transform=transform), items)
+    landing = land([pack(forged)], tmp_path)
+    assert landing.scenes[0].missing == ()
+    assert len(json.loads((tmp_path / "coast/ships.ships.geojson").read_text())["features"]) == product.header.ships
+
+
+@pytest.mark.parametrize("name", ["a.mask.tif/x", "reception.json/x", "x/" * 700 + "y", "a/" * 3 + "b.png/c"])
+def test_a_name_that_would_stand_in_the_way_of_others_is_none(sent, tmp_path, name):
+    product = unpack((sent("mask") / "empty.product").read_bytes())
+    renamed = dataclasses.replace(product.header, scene=name)
+    first = dataclasses.replace(product.header, scene="a")
+    forged = [assemble(product.made_by(), header, {"ships": [], "mask": []}) for header in (first, renamed)]
+    landing = land(map(pack, forged), tmp_path)
+    assert [scene.missing for scene in landing.scenes] == [(), ()]
+    assert f"scene_{renamed.key.hex()}.mask.tif" in landing.scenes[1].outputs
+
+
+def test_the_folder_of_a_run_is_not_that_of_the_ground(sent):
+    with pytest.raises(OutputError, match="outputs of a run"):
+        landed(sent("mask"), sent("mask"))
+    assert verify(sent("mask")).findings == ()
+
+
+def test_a_second_landing_leaves_nothing_of_the_first(sent, tmp_path):
+    landed(sent("chips"), tmp_path)
+    (tmp_path / "coast" / "ships.chip_0x.tif").write_bytes(b"not ours")
+    landing = landed(sent("mask"), tmp_path)
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    outputs = {name for scene in landing.scenes for name in scene.outputs}
+    assert names == {*outputs, "reception.json", "coast/ships.chip_0x.tif"}
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (1, 900), (129, 129), (800, 20)])
+@pytest.mark.parametrize("level", ["mask", "chips", "regions", "scene"])
+def test_odd_sizes_come_back(tmp_path, rows, cols, level):
+    path, model = tmp_path / "a.tif", replace(Model.open(), threshold=1e-300)
+    write_synthetic_scene(path, rows, cols, rng=np.random.default_rng(2), **PLAIN)
+    with open_scene(path, model.contract) as scene:
+        outcome = process(scene, model, ReferenceEngine(model.graph), tmp_path / "out", level=level)
+        expected = scene.read(Window(0, 0, rows, cols))[0]
+    landing = land([pack(outcome.product)], tmp_path / "ground")
+    assert landing.whole
+    assert (read_mask(tmp_path / "ground" / "a.mask.tif").labels == 1).all()
+    if level in ("scene", "regions"):  # all is ship, so all is fine
+        np.testing.assert_array_equal(pixels(tmp_path / "ground" / f"a.{level}.tif")[0], expected)
+
+
+def test_a_dense_harbour_is_fine_in_pieces(tmp_path):
+    """Ships everywhere: what is fine is the whole scene, in images that the ground accepts and a lost frame spares."""
+    ships = [
+        Sighting(4 * row, 4 * col, 80, 20, 30, 100, 90) for row in range(20, 1500, 60) for col in range(20, 1500, 60)
+    ]
+    scene = SimpleNamespace(rows=1500, cols=1500, read=lambda window: (noise[:, *window.slices], None))
+    noise = np.random.default_rng(0).integers(0, 256, (3, 1500, 1500), np.uint8)
+    header = dataclasses.replace(HEADER, rows=1500, cols=1500, layout=(0, 4), tile=768)
+    items = cut(scene, header, ships, "regions", codec_named("jpeg-ls"))
+    assert max(map(len, items["regions"])) < 1 << 20
+    product = assemble(ORIGIN, header, {"ships": pages(ships), "mask": []} | items)
+    landing = land([pack(product)], tmp_path)
+    assert landing.scenes[0].missing == ()
+    np.testing.assert_array_equal(pixels(tmp_path / "harbour.regions.tif")[0], noise)
 
 
 def test_a_preview_shows_ships_larger_than_a_step_of_it(tmp_path):
@@ -282,14 +397,9 @@ def test_a_scene_of_one_product_is_a_bundle(sent, tmp_path):
 
 def test_chips_are_bounded_whatever_is_taken_for_a_ship(tmp_path):
     """A model that says ship everywhere finds one of 1,300 x 40 pixels."""
-    from dataclasses import replace
-
     model = replace(Model.open(), threshold=1e-300)
     path = tmp_path / "a.tif"
-    write_synthetic_scene(
-        path, 48, 1300, rng=np.random.default_rng(1), ships=0, land=False, cloudy=False, swath_edge=False,
-        crs=None, transform=None,
-    )  # fmt: skip
+    write_synthetic_scene(path, 48, 1300, rng=np.random.default_rng(1), **PLAIN)
     with open_scene(path, model.contract) as scene:
         outcome = process(scene, model, ReferenceEngine(model.graph), tmp_path / "out", level="chips")
     landing = land([pack(outcome.product)], tmp_path / "ground")

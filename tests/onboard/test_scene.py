@@ -95,6 +95,14 @@ def test_mask_ships_and_product_agree(tmp_path, model, write_geotiff):
     assert 0 < engine.tiles <= outcome.tiles - 6
 
 
+@pytest.mark.parametrize("crs", ["EPSG:4326", 'LOCAL_CS["a site",UNIT["metre",1]]'])
+def test_ships_that_lie_nowhere_on_the_globe_are_listed(tmp_path, model, write_geotiff, crs):
+    """Metres taken for degrees, or a grid of a site's own: there is no place, and all else there is."""
+    outcome, _ = done(write_geotiff(tmp_path / "a.tif", crs=crs), model, tmp_path / "out", tile_size=64)
+    assert len(outcome.ships) > 0
+    assert all(ship.longitude_deg is None and ship.pixels > 0 for ship in outcome.ships)
+
+
 def test_a_scene_that_is_nowhere_gets_pixel_coordinates(tmp_path, model, write_jpeg):
     outcome, _ = done(write_jpeg(tmp_path / "a.jpg"), model, tmp_path / "out", tile_size=64)
     assert outcome.files[1].name == "a.ships.json"
