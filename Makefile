@@ -17,7 +17,7 @@ SOURCES := $(shell find taran_eo models -type f -not -name '*.pyc')
 .PHONY: help install demo test slow lint bench clean
 
 help:
-	@echo 'make demo     install the base into .venv-demo, make sample scenes, find the ships in them'
+	@echo 'make demo     install the base into .venv-demo, make sample scenes, find the ships in them, send them down'
 	@echo 'make test     install everything into .venv, run the tests'
 	@echo 'make slow     the tests over all inputs of float32, about twenty minutes'
 	@echo 'make lint     ruff and mypy'
@@ -45,10 +45,13 @@ install: .venv/installed
 demo: .venv-demo/installed
 	rm -rf demo
 	$(DEMO)/taran-eo synth -o demo/scenes --scenes 3 --size 1536x1536 --seed 7
-	$(DEMO)/taran-eo run demo/scenes -o demo/out
+	$(DEMO)/taran-eo run demo/scenes -o demo/out --downlink
 	$(DEMO)/taran-eo verify demo/out
+	$(DEMO)/taran-eo link demo/out --frame-loss 0.02 --seed 1 -o demo/ground
+	$(DEMO)/taran-eo downlink --images demo/out --station svalbard
 	@echo
-	@echo 'The scenes are in demo/scenes; masks, ships and downlink products are in demo/out.'
+	@echo 'The scenes are in demo/scenes; masks, ships, downlink products and frames are in demo/out, and what the ground'
+	@echo 'has of them after a lossy link, with previews, is in demo/ground.'
 	@echo 'Next: $(DEMO)/taran-eo run YOUR_IMAGES -o OUT'
 
 # In an environment of its own: qonnx does not run with the onnx that has types of 6 bits.
@@ -83,6 +86,9 @@ bench: install .venv-bench/installed
 	$(BENCH)/python benchmarks/gate.py
 	$(BENCH)/python benchmarks/run.py
 	$(BIN)/python benchmarks/plain_c.py
+	$(BIN)/python benchmarks/wire.py
+	$(BIN)/python benchmarks/transfer.py
+	$(BIN)/python benchmarks/downlink.py
 	$(BIN)/python benchmarks/fake_quantize.py
 
 clean:

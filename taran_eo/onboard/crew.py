@@ -12,8 +12,10 @@ from traceback import extract_tb
 from types import TracebackType
 from typing import Literal
 
+import numpy as np
+
 from taran_eo.codec import Level
-from taran_eo.codec.image import codec_named
+from taran_eo.codec.image import codec_named, compress
 from taran_eo.engines import Engine, EngineName, open_pool
 from taran_eo.errors import ContractError, ImageryError, TaranError
 from taran_eo.gate import Gate, check_gate, check_model
@@ -22,6 +24,7 @@ from taran_eo.imagery.window import check_grid
 from taran_eo.journal import Finished, Input, Skipped
 from taran_eo.model import Model
 from taran_eo.onboard.ahead import Turn
+from taran_eo.onboard.cutting import PIXELS
 from taran_eo.onboard.decision import Decision
 from taran_eo.onboard.scene import Labelled, deliver, labelling
 from taran_eo.outputs import LONGEST_NAME_BYTES, clear, located, readable
@@ -62,12 +65,15 @@ class Options:
         Raises:
             ConfigError: An option makes no sense for the model, or the gate does not fit it.
             ModelError: The model gives something else than one logit a pixel, or the gate is none.
+            MissingExtraError: The codec of the pixels that go down is not installed.
         """
         graph = model.graph
         check_model(model)
         if gate is not None:
             check_gate(gate, model)
-        codec_named(self.codec)
+        codec = codec_named(self.codec)
+        if self.level in PIXELS:
+            compress(np.zeros((1, 1, 1), dtype=np.uint8), codec)  # what is not installed is told before hours of work
         model.contract.check_request(self.bands, self.gsd_m)
         if self.tile_size is not None:
             check_grid(self.tile_size, graph.halo, graph.alignment)

@@ -16,6 +16,9 @@ from taran_eo.gate import regions
 from taran_eo.imagery.scene import Scene
 from taran_eo.imagery.window import Window, cover
 
+PIXELS: tuple[Level, ...] = ("chips", "regions", "scene")
+"""The levels that hold any."""
+
 MARGIN = 8
 """Pixels around the box of a ship that its chip shows."""
 

@@ -2,10 +2,12 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from taran_eo.cli import main
 from taran_eo.wire import Wire
 
 CADU_BYTES = Wire().framing.cadu_bytes
@@ -14,10 +16,6 @@ CADU_BYTES = Wire().framing.cadu_bytes
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory) -> Path:
     """Three synthetic scenes with ships."""
-    import sys
-
-    from taran_eo.cli import main
-
     folder = tmp_path_factory.mktemp("scenes")
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(sys, "argv", ["taran-eo", "synth", "-o", str(folder), "--scenes", "3", "--size", "200x260", "-q"])
@@ -170,6 +168,17 @@ def test_without_masks_there_is_none_to_compare(scenes, tmp_path, taran_eo):
     said = taran_eo("link", out, "-o", tmp_path / "ground")
     assert said.code == 0, said.err
     assert re.search("^masks +none was sent$", said.out, re.MULTILINE)
+
+
+def test_a_codec_that_is_not_installed_is_told_before_the_work(scenes, tmp_path, taran_eo, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    said = taran_eo("run", scenes, "-o", tmp_path / "out", "--level", "chips")
+    assert said.code == 2
+    assert "taran-eo[codecs]" in said.err
+    assert not (tmp_path / "out").exists()
+    # Masks need nothing of it, and neither do pixels of a codec of the base.
+    assert taran_eo("run", scenes, "-o", tmp_path / "out", "-q").code == 0
+    assert taran_eo("run", scenes, "-o", tmp_path / "zstd", "--level", "chips", "--codec", "zstd", "-q").code == 0
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, taran_eo):

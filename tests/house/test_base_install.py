@@ -9,7 +9,7 @@ import importlib, pkgutil, sys
 
 class Refuse:
     names = {"torch", "torchvision", "albumentations", "scipy", "cv2", "segmentation_models_pytorch", "tensorboard",
-             "matplotlib"}
+             "matplotlib", "imagecodecs", "itur"}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:
