@@ -185,7 +185,7 @@ def _settings(scenario: "Scenario", traffic: "Traffic") -> list[str]:
         f"storage {size(scenario.storage_bytes)}; {processing.tile_ms:g} ms a tile of {processing.tile_px} px at "
         f"{processing.watts:g} W; transmitter {scenario.transmitter_w:g} W",
         f"link {link.frequency_hz / 1e9:g} GHz, {link.power_w:g} W, {link.antenna_gain_dbi:g} dBi, "
-        f"{link.symbol_rate_sym_s / 1e6:g} Msym/s, {link.family}, {link.coding.value} coding, margin "
-        f"{link.margin_db:g} dB",
+        f"{link.symbol_rate_sym_s / 1e6:g} Msym/s in {link.bandwidth_hz / 1e6:g} MHz, {link.family}, "
+        f"{link.coding.value} coding, margin {link.margin_db:g} dB",
         f"frame loss {rules.frame_loss:g}, uplink {'yes' if rules.uplink else 'no'}; seed {scenario.seed}",
     ]

@@ -18,6 +18,7 @@ from taran_eo.downlink.link import (
     es_n0_db,
     free_space_loss_db,
     kept_margin_db,
+    sky_noise_db,
     slant_range_km,
     usable_modcods,
 )
@@ -99,6 +100,7 @@ def budget(link: Link, station: Station, range_km: float, elevation_deg: float, 
         )
     path = float(free_space_loss_db(np.array(range_km), link.frequency_hz))
     air = float(atmosphere_db(link, station, np.array(elevation_deg)))
+    warmer = float(sky_noise_db(link, station, np.array(elevation_deg)))
     given = "the link's settings"
     return Budget(
         (
@@ -111,6 +113,7 @@ def budget(link: Link, station: Station, range_km: float, elevation_deg: float, 
             Term("free space", -path, f"ITU-R P.525-4, {range_km:.0f} km"),
             Term("atmosphere", -air, f"{given}, {elevation_deg:.1f} degrees"),
             Term("station G/T, dB/K", station.g_t_at(link.frequency_hz), station.source),
+            Term("noise of that atmosphere above a clear sky's", -warmer, "ITU-R P.618-13, section 3"),
             Term("Boltzmann constant, -dBW/K/Hz", -BOLTZMANN_DBW_K_HZ, "SI"),
         ),
         (
@@ -155,11 +158,15 @@ class Shortfall:
             f"The link to {self.station} misses by {self.missing_db:.1f} dB at {self.elevation_deg:.1f} degrees of "
             f"elevation, with {self.mode.name} and the margin",
             remedy=f"It closes with {self.power_w:.3g} W, or an antenna of {self.antenna_gain_dbi:.1f} dBi on board, "
-            f"or a station of {self.g_t_db_k:.1f} dB/K, or {self.symbol_rate_sym_s / 1e6:.3g} million symbols a second"
+            f"or a station of {self.g_t_db_k:.1f} dB/K, or {_plain(self.symbol_rate_sym_s)} symbols a second"
             f"{higher}",
             station=self.station,
             missing_db=self.missing_db,
         )
+
+
+def _plain(rate: float) -> str:
+    return f"{rate / 1e6:.3g} million" if rate >= 1e5 else f"{rate:,.3f}" if rate < 1 else f"{rate:,.0f}"
 
 
 def shortfall(link: Link, station: Station, altitude_km: float) -> Shortfall | None:

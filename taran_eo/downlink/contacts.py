@@ -145,6 +145,12 @@ class Profile:
         """What goes through in all."""
         return self.bits[-1]
 
+    @property
+    def open_s(self) -> float:
+        """How long anything goes through."""
+        spans = zip(self.edges_s, self.edges_s[1:], self.rate_bit_s, strict=False)
+        return sum(end_s - begin_s for begin_s, end_s, rate_bit_s in spans if rate_bit_s > 0)
+
     def bits_at(self, time_s: float) -> float:
         """What could have gone through until `time_s`."""
         if time_s >= self.edges_s[-1]:

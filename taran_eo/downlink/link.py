@@ -2,14 +2,23 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from taran_eo.config import Settings
-from taran_eo.downlink.modcod import AMPLIFIER_LOSS_DB, FAMILIES, Coding, ModCod, best_modcods, named
+from taran_eo.downlink.modcod import (
+    AMPLIFIER_LOSS_DB,
+    CCSDS_WHOLE_FRAMES,
+    DVB_S2,
+    FAMILIES,
+    Coding,
+    ModCod,
+    best_modcods,
+    named,
+)
 from taran_eo.downlink.stations import Station
 from taran_eo.errors import ConfigError
 
@@ -21,6 +30,8 @@ BOLTZMANN_DBW_K_HZ = 10.0 * math.log10(1.380649e-23)
 """The Boltzmann constant (SI), -228.6 dBW/K/Hz."""
 _EARTH_RADIUS_KM = 6371.0
 """Mean radius, for the range at an elevation (IUGG 1980)."""
+_AIR_K, _SPACE_K = 275.0, 2.7
+"""Of what absorbs in the atmosphere, and of what lies behind it (ITU-R P.618-13, section 3)."""
 
 
 Loss = Annotated[float, Field(ge=0, le=30)]
@@ -73,10 +84,24 @@ class Link(Settings):
     margin_db: float = Field(default=3.0, ge=0, le=60)
     adaptive_margin_db: float = Field(default=1.0, ge=0, le=60)
 
+    @model_validator(mode="after")
+    def _one_or_many_modes(self) -> Self:
+        if self.family == "ccsds" and self.coding is not Coding.CONSTANT:
+            raise ValueError(
+                f"link.coding = {self.coding.value!r}, but a mission has one code of link.family = 'ccsds'; "
+                "set link.coding to 'constant'"
+            )
+        if self.modcod is not None and self.coding is not Coding.CONSTANT:
+            raise ValueError(
+                f"link.modcod = {self.modcod!r}, but link.coding = {self.coding.value!r} chooses among all modes; "
+                "set it to 'constant', or leave the mode out"
+            )
+        return self
+
     @property
     def modcods(self) -> tuple[ModCod, ...]:
-        """The modes that may be used."""
-        return FAMILIES[self.family]
+        """The modes to choose from; a mode of `FAMILIES` that is not among them has to be named."""
+        return DVB_S2 if self.family == "dvb-s2" else CCSDS_WHOLE_FRAMES
 
     @property
     def losses_db(self) -> Mapping[str, float]:
@@ -109,7 +134,7 @@ def es_n0_db(link: Link, station: Station, range_km: Floats, elevation_deg: Floa
     losses = link.pointing_loss_db + link.polarization_loss_db + link.implementation_loss_db
     gains = link.eirp_dbw + station.g_t_at(link.frequency_hz) - BOLTZMANN_DBW_K_HZ
     path = free_space_loss_db(range_km, link.frequency_hz) + atmosphere_db(link, station, elevation_deg)
-    return gains - losses - decibels(link.symbol_rate_sym_s) - path
+    return gains - losses - decibels(link.symbol_rate_sym_s) - path - sky_noise_db(link, station, elevation_deg)
 
 
 def rates_bit_s(link: Link, station: Station, range_km: Floats, elevation_deg: Floats) -> Floats:
@@ -184,7 +209,7 @@ def usable_modcods(link: Link) -> tuple[ModCod, ...]:
             "A link of constant coding has no mode", remedy=f"Set modcod, such as {link.modcods[0].name!r}"
         )
     mode = named(link.modcod)
-    if mode not in link.modcods:
+    if mode not in FAMILIES[link.family]:
         raise ConfigError(
             f"The mode {mode.name} is not of the family {link.family}",
             remedy=f"Set a mode of it, such as {link.modcods[0].name!r}, or the other family",
@@ -201,5 +226,27 @@ def atmosphere_db(link: Link, station: Station, elevation_deg: Floats) -> Floats
     from 5 degrees on; below, the loss of 5 degrees is kept.
     """
     at_five = link.clear_sky_loss_db if _adapts(link, station) else link.atmosphere_loss_db
-    result: Floats = at_five * math.sin(math.radians(5.0)) / np.sin(np.radians(np.maximum(elevation_deg, 5.0)))
+    return _through_air(at_five, elevation_deg)
+
+
+def sky_noise_db(link: Link, station: Station, elevation_deg: Floats) -> Floats:
+    """By how much G/T falls below that of a clear sky, float64 in the shape of the elevations.
+
+    What absorbs also radiates: the atmosphere that is planned for makes the antenna warmer than a clear sky does. Of a
+    station that gives G/T and no noise temperature this is not known, and its figure is taken as it is.
+
+    Source:
+        ITU-R P.618-13, section 3; the antenna is taken to see nothing but the sky.
+    """
+    if station.noise_k is None or _adapts(link, station):
+        return np.zeros(np.shape(elevation_deg))
+    clear = _through_air(link.clear_sky_loss_db, elevation_deg)
+    planned = np.maximum(_through_air(link.atmosphere_loss_db, elevation_deg), clear)
+    warmer_k = (_AIR_K - _SPACE_K) * (10.0 ** (-clear / 10.0) - 10.0 ** (-planned / 10.0))
+    result: Floats = 10.0 * np.log10(1.0 + warmer_k / station.noise_k)
+    return result
+
+
+def _through_air(at_five_db: float, elevation_deg: Floats) -> Floats:
+    result: Floats = at_five_db * math.sin(math.radians(5.0)) / np.sin(np.radians(np.maximum(elevation_deg, 5.0)))
     return result

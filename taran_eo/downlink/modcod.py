@@ -181,6 +181,9 @@ _CODES = (
 CCSDS = tuple(_ccsds(modulation, *code) for modulation in ("BPSK", "QPSK") for code in _CODES)
 """The codes of CCSDS 131.0-B-5. Their check symbols are counted here and not again in the frames; OQPSK is as QPSK."""
 
+CCSDS_WHOLE_FRAMES = tuple(mode for mode in CCSDS if not mode.quality.startswith("bit"))
+"""Those of them that a mode may be chosen from: where one bit of 100,000 is wrong, so is every twelfth frame."""
+
 FAMILIES: Mapping[str, tuple[ModCod, ...]] = MappingProxyType({"dvb-s2": DVB_S2, "ccsds": CCSDS})
 """Modes that one transmitter and receiver share."""
 
@@ -206,7 +209,7 @@ def best_modcod(
     modcods: Sequence[ModCod] = DVB_S2,
     losses_db: Mapping[str, float] = AMPLIFIER_LOSS_DB,
 ) -> ModCod | None:
-    """The mode that carries most of those that close.
+    """The mode that carries most of those that close; of several that carry as much, the sturdiest.
 
     Args:
         es_n0_db: Symbol energy over noise density with the amplifier saturated.
@@ -224,7 +227,7 @@ def best_modcod(
         True
     """
     closing = [mode for mode in modcods if mode.es_n0_db + losses_db[mode.modulation] + margin_db <= es_n0_db]
-    return max(closing, key=lambda mode: mode.efficiency_bit, default=None)
+    return max(closing, key=lambda mode: (mode.efficiency_bit, -mode.es_n0_db), default=None)
 
 
 def best_modcods(

@@ -230,9 +230,23 @@ class Orbit:
         return DAY_S / float(self.line2[52:63])
 
     @property
+    def _semi_major_km(self) -> float:
+        return math.cbrt(EARTH_MU_KM3_S2 * (self.period_s / (2.0 * math.pi)) ** 2)
+
+    @property
     def altitude_km(self) -> float:
         """Mean height above the equatorial radius, of the mean motion."""
-        return math.cbrt(EARTH_MU_KM3_S2 * (self.period_s / (2.0 * math.pi)) ** 2) - EARTH_RADIUS_KM
+        return self._semi_major_km - EARTH_RADIUS_KM
+
+    @property
+    def perigee_km(self) -> float:
+        """Least height above the equatorial radius."""
+        return self._semi_major_km * (1.0 - float(f"0.{self.line2[26:33]}")) - EARTH_RADIUS_KM
+
+    @property
+    def apogee_km(self) -> float:
+        """Largest height above the equatorial radius."""
+        return self._semi_major_km * (1.0 + float(f"0.{self.line2[26:33]}")) - EARTH_RADIUS_KM
 
     def earth_fixed(self, instants: Instants) -> tuple[Floats, Floats]:
         """Where the satellite is in the frame that turns with the Earth.

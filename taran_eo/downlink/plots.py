@@ -25,6 +25,8 @@ DASHES = ("-", "--", "-.", ":", "-", "--", "-.", ":", "-")
 
 DAY_H = 24
 _BIN_S = 300.0
+_LEAST = 1000
+"""Bytes: less than a frame waits for no contact that one could see."""
 
 Floats = NDArray[np.float64]
 
@@ -106,7 +108,8 @@ def _timeline(plt: Any, results: Results) -> Any:  # noqa: ANN401 - of matplotli
         along_h = np.arange(used.size) * _BIN_S / HOUR_S
         style = {"where": "post", "color": colour, "ls": dash, "lw": 1.3, "label": outcome.strategy.name}
         middle.step(along_h, used / 1e9, **style)
-        below.step(along_h, np.maximum(queued, 1) / 1e6, **style)  # a byte, below the axis, for none
+        # A gap for none: lines down to it, of all strategies in each contact, would hide the rest.
+        below.step(along_h, np.where(queued >= _LEAST, queued, np.nan) / 1e6, **style)
     room = simulation.scenario.storage_bytes / 1e9
     top = middle.get_ylim()[1]
     if room < 1.3 * top:
@@ -115,9 +118,9 @@ def _timeline(plt: Any, results: Results) -> Any:  # noqa: ANN401 - of matplotli
         middle.set_ylim(top=1.12 * room)
     middle.set_ylabel("storage in use, GB")
     middle.set_ylim(bottom=0)
-    below.set_ylabel("waiting for a contact, MB")
+    below.set_ylabel("waiting for a contact, MB\n(a gap: nothing)")
     below.set_yscale("log")
-    below.set_ylim(bottom=1e-4)
+    below.set_ylim(bottom=_LEAST / 1e6)
     below.set(xlabel=f"hours from {simulation.scenario.start:%Y-%m-%d %H:%M} UTC", xlim=(0, until_h))
     below.set_xticks(np.arange(0, until_h + 0.01, 3 if until_h > 12 else 1))
     for axis in (above, middle, below):

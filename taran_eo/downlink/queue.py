@@ -6,8 +6,10 @@ by priority, 0 first, and within a priority the oldest first; a product of a hig
 is being sent goes first from the next frame on, and the other goes on where it was.
 
 When there is no room, what waits for the processor goes first (oldest first, never what is being processed), then the
-lowest priority, oldest first, but nothing of a higher priority than what comes in; if that does not make room, what
-comes in is not recorded. A product keeps its room until its last frame is down.
+lowest priority, oldest first, but nothing of a higher priority than what comes in, and no product at all for pixels
+that the processor is to see; if that does not make room, what comes in is not recorded. A product keeps its room until
+its last frame is down. What is too old is deleted when it would be sent or its room is needed; of a priority that
+several kinds share, as soon as nothing that is kept stands before it.
 
 Frames are lost by chance. A station with an uplink asks for them at the end of a product, and they go again, before
 anything else of that priority and in the next contact if need be; without one they are gone, and with them their share

@@ -42,9 +42,9 @@ class Row:
         on_time: Share of the first signs that are down within their deadline; None without a deadline.
         used: Share of what all contacts could carry that is sent.
         peak_bytes: Most storage in use.
-        busy: Share of the time in which the processor works.
-        compute_j: Energy of the processor.
-        transmit_j: Energy of the transmitter.
+        busy: Share of the time in which the processor works; None where hardware that is not modelled compresses.
+        compute_j: Energy of the processor; likewise.
+        transmit_j: Energy of the transmitter while frames of products go, without any to warm up or fill.
     """
 
     strategy: str
@@ -68,8 +68,8 @@ class Row:
     on_time: float | None
     used: float
     peak_bytes: int
-    busy: float
-    compute_j: float
+    busy: float | None
+    compute_j: float | None
     transmit_j: float
 
 
@@ -131,6 +131,7 @@ class Results:
         delivered_ships = sum(each.ships_delivered for each in ledgers)
         frames = sum(sum(each.frames) for each in ledgers)
         process_s = sum(each.process_s for each in ledgers)
+        modelled = outcome.strategy.imagery == "none" or scenario.processing.compress_mb_s is not None
         first = outcome.strategy.levels[0]
         ages_s, count = outcome.ages_s[first], outcome.products[first]
         median_h = _hours(ages_s, count, 0.5)
@@ -157,8 +158,8 @@ class Results:
             on_time=_on_time(ages_s, count, getattr(scenario.priorities, first).deadline_h),
             used=_share(frames * scenario.overheads.frame_bits, simulation.capacity_bits),
             peak_bytes=max(each.peak_bytes for each in ledgers),
-            busy=process_s / (len(ledgers) * scenario.duration_s),
-            compute_j=process_s * scenario.processing.watts,
+            busy=process_s / (len(ledgers) * scenario.duration_s) if modelled else None,
+            compute_j=process_s * scenario.processing.watts if modelled else None,
             transmit_j=outcome.airtime_s * scenario.transmitter_w,
         )
 

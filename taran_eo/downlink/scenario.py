@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from taran_eo.config import Settings
 from taran_eo.downlink.instants import DAY_S
@@ -16,9 +16,13 @@ from taran_eo.downlink.stations import Station
 from taran_eo.downlink.stations import station as station_named
 from taran_eo.errors import ConfigError
 from taran_eo.imagery.sensor import Sensor, sensor_named
+from taran_eo.wire.framing import Framing
 from taran_eo.wire.settings import Wire
 
 HOUR_S = 3600.0
+
+USUAL_FRAMING = Framing(spacecraft=1, interleaving=0)
+"""Frames as they go over DVB-S2, whose code is the only one: CCSDS 131.3-B has Reed-Solomon neither below nor above."""
 
 
 class Flight(Settings):
@@ -82,6 +86,7 @@ class Imaging(Settings):
             mostly near nothing or all (beta distribution with parameters that add up to one).
         attitude: ``free``: the antenna is steered by itself; ``downlink-first``: no image is taken during a contact;
             ``imaging-first``: nothing is sent while images are taken.
+        slew_s: Time to turn between the sea and a station; where the antenna is steered by itself, none is needed.
         revisit_h: Time between two looks at the same water; half of it is the mean age of a picture when it is the
             newest, before the way down adds to it. None leaves it out.
     """
@@ -93,7 +98,25 @@ class Imaging(Settings):
     sea_share: float = Field(default=0.7, ge=0, le=1)
     cloud_share: float = Field(default=0.5, ge=0, le=1)
     attitude: Literal["free", "downlink-first", "imaging-first"] = "free"
+    slew_s: float = Field(default=60.0, ge=0, le=3600)
     revisit_h: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+
+
+class Compressors(Settings):
+    """Megabytes of packed raw imagery that the computer on board compresses in a second.
+
+    The usual values are those of raw frames of the sensor spot-6 on one thread of a server, 112, 30 and 8
+    (`pipelines/results/lossless.md`), at 3.5 times less speed, as for `Processing.tile_ms`.
+
+    Attributes:
+        ccsds_121: CCSDS 121.0-B.
+        jpeg_ls: JPEG-LS.
+        jpeg_2000: JPEG 2000.
+    """
+
+    ccsds_121: float = Field(default=32.0, gt=0, allow_inf_nan=False)
+    jpeg_ls: float = Field(default=8.6, gt=0, allow_inf_nan=False)
+    jpeg_2000: float = Field(default=2.3, gt=0, allow_inf_nan=False)
 
 
 class Processing(Settings):
@@ -104,6 +127,9 @@ class Processing(Settings):
         tile_ms: Time that a tile takes, gate and model together, as measured on the target. The usual value stands for
             a machine of 3.5 times less speed than one thread of a server, which takes 28.5 ms (benchmarks/gate.txt).
         watts: Power while it computes.
+        compress_mb_s: Where it compresses whole scenes too, how fast. None for a compressor in hardware behind the
+            camera, as most missions have: it takes no time, and its energy is not counted. That of chips and regions,
+            of a few hundredths of the pixels, is not counted in either case.
         recall: Share of all ships that the model finds, of its card; `recall_low` and `recall_high` bound it.
         recall_source: Which card, which data.
     """
@@ -111,6 +137,7 @@ class Processing(Settings):
     tile_px: int = Field(default=768, ge=16)
     tile_ms: float = Field(default=100.0, gt=0, allow_inf_nan=False)
     watts: float = Field(default=10.0, ge=0, allow_inf_nan=False)
+    compress_mb_s: Compressors | None = None
     # Of models/thin_unet32_e2m3/CARD.md: ship_recall on `val`, 24 ships, 95 % bootstrap interval.
     recall: float = Field(default=0.5, ge=0, le=1)
     recall_low: float = Field(default=0.304, ge=0, le=1)
@@ -179,6 +206,15 @@ class Sessions(Settings):
     frame_loss: float = Field(default=0.0, ge=0, lt=1)
 
 
+def _form(given: object) -> str:
+    return "name" if isinstance(given, str) else "full"
+
+
+# What each is, told by its form, so that a fault is that of one of both and not of each.
+StationOrName = Annotated[Annotated[str, Tag("name")] | Annotated[Station, Tag("full")], Discriminator(_form)]
+SensorOrName = Annotated[Annotated[str, Tag("name")] | Annotated[Sensor, Tag("full")], Discriminator(_form)]
+
+
 class Scenario(Settings):
     """All of it.
 
@@ -199,17 +235,18 @@ class Scenario(Settings):
         ratios: What compression gives.
         traffic: Which scenes there are to see.
         contacts: How contacts are planned.
-        wire: Frames, their coding, and file delivery.
+        wire: Frames, their coding, and file delivery. Keys of `framing` that are not given are those of
+            `USUAL_FRAMING`.
     """
 
     orbit: Flight
-    stations: tuple[str | Station, ...] = Field(min_length=1)
+    stations: tuple[StationOrName, ...]
     start: datetime = datetime(2026, 11, 20, tzinfo=UTC)
     days: float = Field(default=1.0, gt=0, le=366)
     seed: int = Field(default=0, ge=0)
     storage_bytes: int = Field(default=500 * 10**9, gt=0)
     transmitter_w: float = Field(default=40.0, ge=0, allow_inf_nan=False)
-    sensor: str | Sensor = "spot-6"
+    sensor: SensorOrName = "spot-6"
     strategies: tuple[str, ...] | None = None
     link: Link = Link()
     imaging: Imaging = Imaging()
@@ -218,10 +255,19 @@ class Scenario(Settings):
     ratios: Ratios = Ratios()
     traffic: Source = Source()
     contacts: Sessions = Sessions()
-    wire: Wire = Wire()
+    wire: Wire = Wire(framing=USUAL_FRAMING)
+
+    @field_validator("wire", mode="before")
+    @classmethod
+    def _usual_framing(cls, given: Any) -> Any:  # noqa: ANN401 - whatever was given
+        framing = given.get("framing", {}) if isinstance(given, dict) else None
+        usual = USUAL_FRAMING.model_dump(include={"spacecraft", "interleaving"})
+        return {**given, "framing": {**usual, **framing}} if isinstance(framing, dict) else given
 
     @model_validator(mode="after")
-    def _counts_once(self) -> "Scenario":
+    def _consistent(self) -> "Scenario":
+        if not self.stations:
+            raise ValueError("stations = [] receive nothing; name at least one")
         codewords, segment_bytes = self.wire.framing.interleaving, self.wire.cfdp.segment_bytes
         if self.link.family == "ccsds" and codewords:
             raise ValueError(

@@ -55,13 +55,16 @@ def sessions_of(
             remedy="Add a station nearer to the poles, lower min_elevation_deg, raise the orbit, or simulate longer",
             stations=tuple(each.name for each in stations),
         )
+    hidden = unseen(stations, found)
     warnings = [
         f"{name} never sees a satellite: too far from the orbit, or its min_elevation_deg is too high"
-        for name in unseen(stations, found)
+        for name in hidden
     ]
-    link = _link(scenario.link, stations, orbits[0].altitude_km)
-    shortfalls = {each.name: shortfall(link, each, orbits[0].altitude_km) for each in stations}
-    warnings += [str(short.error()) for short in shortfalls.values() if short is not None]
+    farthest_km = max(orbit.apogee_km for orbit in orbits)
+    in_sight = [each for each in stations if each.name not in hidden]
+    link = _link(scenario.link, in_sight, farthest_km)
+    shortfalls = [shortfall(link, each, farthest_km) for each in in_sight]
+    warnings += [str(short.error()) for short in shortfalls if short is not None]
     contacts = plan(
         found,
         {each.name: each.antennas for each in stations},
@@ -85,8 +88,8 @@ def sessions_of(
         profile = Profile(sky.times_s, np.minimum(rates[:-1], rates[1:]))
         sessions[contact.seen.satellite].append(Session(contact, profile, station.uplink and rules.uplink))
     if not any(each.profile.capacity_bits for mine in sessions.values() for each in mine):
-        worst = min((each for each in shortfalls.values() if each is not None), key=lambda each: each.missing_db)
-        raise worst.error()
+        # There is one: ranges are those of the apogee, or less.
+        raise min((each for each in shortfalls if each is not None), key=lambda each: each.missing_db).error()
     return list(sessions.values()), warnings
 
 

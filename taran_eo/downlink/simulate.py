@@ -2,8 +2,10 @@
 
 import math
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from taran_eo.codec.header import Step
 from taran_eo.downlink.acquisition import Acquired, acquire
 from taran_eo.downlink.contacts import Contact
 from taran_eo.downlink.daylight import noons_s
+from taran_eo.downlink.flux import beyond_limits
 from taran_eo.downlink.orbit import Orbit
 from taran_eo.downlink.queue import Kind, Ledger, Load, Satellite, Sky
 from taran_eo.downlink.scenario import HOUR_S, Scenario
@@ -20,6 +23,9 @@ from taran_eo.downlink.stations import Station
 from taran_eo.downlink.strategies import Strategy, chosen
 from taran_eo.downlink.traffic import Traffic
 from taran_eo.imagery.sensor import Sensor
+
+_FRESH_DAYS = 7
+"""How far from the epoch of their elements orbits are taken without a word."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Outcome:
         ledgers: The account of each satellite.
         ages_s: By level, the age of each product that came down when it did.
         products: By level, how many there were.
-        airtime_s: Time in which frames were sent.
+        airtime_s: Time in which frames were sent, at the mean rate of each contact.
     """
 
     strategy: Strategy
@@ -103,7 +109,8 @@ def simulate(scenario: Scenario, traffic: Traffic) -> Simulation:
         mine, taken = _look(scenario, traffic, orbit, mine, np.random.default_rng([scenario.seed, number]))
         sessions[number] = mine
         seen.append(taken)
-    warnings += _too_much(scenario, seen)
+    warnings += [*_old(scenario, orbits[0]), *_twice_coded(scenario), *_too_much(scenario, traffic, seen, strategies)]
+    warnings += beyond_limits(scenario.link, min(orbit.perigee_km for orbit in orbits))
     return Simulation(
         scenario=scenario,
         traffic=traffic,
@@ -112,7 +119,7 @@ def simulate(scenario: Scenario, traffic: Traffic) -> Simulation:
         cancelled=sum(taken.cancelled for taken in seen),
         imaged_km2=sum(taken.taken_s.size * taken.area_km2 for taken in seen),
         raw_bytes=sum(int(taken.raw_bytes.sum()) for taken in seen),
-        outcomes=tuple(_outcome(scenario, strategy, seen, sessions) for strategy in strategies),
+        outcomes=tuple(_outcome(scenario, traffic, strategy, seen, sessions) for strategy in strategies),
         warnings=tuple(warnings),
     )
 
@@ -130,8 +137,8 @@ def _look(
     scenario: Scenario, traffic: Traffic, orbit: Orbit, sessions: list[Session], rng: np.random.Generator
 ) -> tuple[list[Session], Acquired]:
     """What a satellite takes images of, and what is left of its contacts then."""
-    attitude = scenario.imaging.attitude
-    contacts_s = [(each.contact.start_s, each.contact.end_s) for each in sessions]
+    attitude, slew_s = scenario.imaging.attitude, scenario.imaging.slew_s
+    contacts_s = [(each.contact.start_s - slew_s, each.contact.end_s + slew_s) for each in sessions]
     taken = acquire(
         scenario.imaging,
         traffic,
@@ -145,7 +152,8 @@ def _look(
     )
     if attitude == "imaging-first":
         ends_s = taken.taken_s
-        silent = list(zip((ends_s - taken.length_s).tolist(), ends_s.tolist(), strict=True))
+        begins_s = ends_s - taken.length_s
+        silent = list(zip((begins_s - slew_s).tolist(), (ends_s + slew_s).tolist(), strict=True))
         sessions = [replace(each, profile=each.profile.without(_within(silent, each.contact))) for each in sessions]
     return sessions, taken
 
@@ -154,7 +162,29 @@ def _within(intervals_s: Sequence[tuple[float, float]], contact: Contact) -> lis
     return [each for each in intervals_s if each[1] > contact.start_s and each[0] < contact.end_s]
 
 
-def _too_much(scenario: Scenario, seen: Sequence[Acquired]) -> Iterator[str]:
+def _old(scenario: Scenario, orbit: Orbit) -> Iterator[str]:
+    """Elements that are too far from the simulation to say when passes are."""
+    away_days = abs(orbit.epoch - scenario.start) / timedelta(days=1)
+    if away_days > _FRESH_DAYS:
+        yield (
+            f"The elements of {orbit.name} are of {orbit.epoch:%Y-%m-%d}, {away_days:,.0f} days from the start: a low "
+            "orbit drifts from SGP4 by kilometres a day, and after months passes are at other times of the day. Take "
+            "elements of that week, or set start to theirs"
+        )
+
+
+def _twice_coded(scenario: Scenario) -> Iterator[str]:
+    framing = scenario.wire.framing
+    if framing.interleaving:
+        yield (
+            f"Frames carry Reed-Solomon check symbols ({framing.check_bytes / framing.frame_bytes:.0%}) below the code "
+            "of DVB-S2, which needs none: set wire.framing.interleaving to 0"
+        )
+
+
+def _too_much(
+    scenario: Scenario, traffic: Traffic, seen: Sequence[Acquired], strategies: Sequence[Strategy]
+) -> Iterator[str]:
     """What of the settings cannot work."""
     if not any(taken.taken_s.size for taken in seen):
         yield "No image is taken at all: raise days or imaging.duty, or shorten imaging.segment_s"
@@ -165,22 +195,41 @@ def _too_much(scenario: Scenario, seen: Sequence[Acquired]) -> Iterator[str]:
                 f"One segment takes {one.raw_bytes[0]:,} bytes and the storage holds {scenario.storage_bytes:,}: "
                 "nothing is recorded. Shorten imaging.segment_s, or enlarge storage_bytes"
             )
-        share = _process_s(scenario, one) * one.taken_s.size / scenario.duration_s
-        if share > 1:
-            yield (
-                f"The processor needs {share:.1f} times the time there is: most images wait until they are pushed out. "
-                "Lower processing.tile_ms or imaging.duty"
-            )
+        slow: dict[float, list[str]] = defaultdict(list)
+        for strategy in strategies:
+            process_s = _process_s(scenario, traffic, strategy, one)
+            if process_s is not None:
+                slow[float(process_s.sum()) / scenario.duration_s].append(strategy.name)
+        for share, names in slow.items():
+            if share > 1:
+                yield (
+                    f"The processor needs {share:.1f} times the time there is for {', '.join(names)}: images wait "
+                    "until they are pushed out. Lower imaging.duty, or give a faster processor (processing.tile_ms, "
+                    "processing.compress_mb_s)"
+                )
 
 
-def _process_s(scenario: Scenario, taken: Acquired) -> float:
-    """Time that the processor takes for a segment: all of its sea, clouds included."""
-    tile_km2 = (scenario.processing.tile_px * scenario.traffic.gsd_m / 1e3) ** 2
-    return math.ceil(taken.sea_km2 / tile_km2) * scenario.processing.tile_ms / 1e3
+def _process_s(scenario: Scenario, traffic: Traffic, strategy: Strategy, taken: Acquired) -> NDArray[np.float64] | None:
+    """Time that the processor takes for each segment; None where it has nothing to do.
+
+    Ships are sought in all of the sea, clouds included, in pixels of the size that the scenes have.
+    """
+    processing = scenario.processing
+    if strategy.on_board:
+        tile_km2 = (processing.tile_px * traffic.pixel_m / 1e3) ** 2
+        return np.full(taken.taken_s.size, math.ceil(taken.sea_km2 / tile_km2) * processing.tile_ms / 1e3)
+    if strategy.imagery == "none" or processing.compress_mb_s is None:
+        return None
+    rate_mb_s: float = getattr(processing.compress_mb_s, strategy.imagery)
+    return strategy.imagery_bytes(taken) / (1e6 * rate_mb_s)
 
 
 def _outcome(
-    scenario: Scenario, strategy: Strategy, seen: Sequence[Acquired], sessions: Sequence[Sequence[Session]]
+    scenario: Scenario,
+    traffic: Traffic,
+    strategy: Strategy,
+    seen: Sequence[Acquired],
+    sessions: Sequence[Sequence[Session]],
 ) -> Outcome:
     """Live through the time with one strategy."""
     overheads = scenario.overheads
@@ -206,7 +255,7 @@ def _outcome(
             frames=frames,
             ships=ships,
             raw_bytes=taken.raw_bytes,
-            process_s=np.full(len(sizes), _process_s(scenario, taken)) if strategy.on_board else None,
+            process_s=_process_s(scenario, traffic, strategy, taken),
         )
         sky = Sky(
             [each.profile for each in mine],
@@ -229,7 +278,7 @@ def _outcome(
         for sent, each in zip(ledger.frames, mine, strict=True):
             if sent:
                 share = sent * overheads.frame_bits / each.profile.capacity_bits
-                airtime_s += share * (each.contact.end_s - each.contact.start_s)
+                airtime_s += share * each.profile.open_s
     return Outcome(
         strategy,
         product_bytes,

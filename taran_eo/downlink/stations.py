@@ -1,5 +1,6 @@
 """Ground stations: where they are, what they see and how well they hear; the catalogue is ``stations.toml``."""
 
+import difflib
 import math
 from pathlib import Path
 from typing import Self
@@ -33,7 +34,7 @@ class Station(Settings):
         g_t_db_k: Gain over system noise temperature of one antenna at the carrier, clear sky; None where
             `dish_m` and `noise_k` are given instead.
         dish_m: Diameter of one antenna.
-        noise_k: System noise temperature.
+        noise_k: System noise temperature under a clear sky.
         efficiency: Of the antenna's aperture, where `dish_m` is given.
         uplink: Whether it can send too, so that lost frames may be asked for again.
         source: Where the figures are from.
@@ -121,7 +122,7 @@ def station(name: str) -> Station:
     """A station of the catalogue.
 
     Raises:
-        ConfigError: There is none of that name; those that there are, are named.
+        ConfigError: There is none of that name; the nearest is named, or all that there are.
 
     Example:
         >>> station("svalbard").latitude_deg
@@ -129,9 +130,10 @@ def station(name: str) -> Station:
     """
     known = {found.name: found for found in catalogue()}
     if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
         raise ConfigError(
             f"There is no station {name} in the catalogue",
-            remedy=f"Name one of {', '.join(known)}, or give its place in full",
+            remedy=f"Did you mean {near[0]}?" if near else f"Name one of {', '.join(known)}, or give its place in full",
             station=name,
             known=tuple(known),
         )

@@ -39,6 +39,10 @@ class Strategy:
         """Whether ships are sought on board."""
         return self.levels != ("scene",)
 
+    def imagery_bytes(self, seen: Acquired) -> NDArray[np.float64]:
+        """Bytes of the pixels of each segment that go down, before compression."""
+        return np.asarray(seen.raw_bytes * (seen.clear if self.clear_only else 1.0), dtype=np.float64)
+
     def product_bytes(self, seen: Acquired, ratios: Ratios) -> Mapping[Step, NDArray[np.int64]]:
         """Bytes of the products of each segment, by level.
 
@@ -48,8 +52,7 @@ class Strategy:
         """
         if not self.on_board:
             ratio = 1.0 if self.imagery == "none" else getattr(ratios, self.imagery)
-            share = seen.clear if self.clear_only else 1.0
-            return {"scene": np.ceil(seen.raw_bytes * share / ratio).astype(np.int64)}
+            return {"scene": np.ceil(self.imagery_bytes(seen) / ratio).astype(np.int64)}
         found = {
             "ships": seen.drawn.ships_bytes,
             "mask": seen.drawn.mask_bytes,
@@ -73,7 +76,6 @@ STRATEGIES = (
 )
 """All strategies, by the bytes that they take on open sea."""
 
-BASELINE = "raw"
 REFERENCE = "jpeg-ls"
 
 

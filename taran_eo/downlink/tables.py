@@ -1,12 +1,14 @@
 """The strategies as a table of text, for a page or a terminal."""
 
+import textwrap
 from collections.abc import Sequence
 
 from taran_eo.downlink.results import Results, Row, Waited
+from taran_eo.downlink.scenario import Scenario
 
 HEAD = (
     *("strategy", "on the wire", "less than raw", "than JPEG-LS", "ships down", "age median", "95 %", "on time"),
-    *("contacts used", "storage peak", "lost", "processor busy", "compute", "transmit"),
+    *("contacts used", "storage peak", "still on board", "lost", "processor busy", "compute", "transmit"),
 )
 
 
@@ -56,17 +58,30 @@ def _notes(results: Results) -> list[str]:
     scenario = results.simulation.scenario
     processing = scenario.processing
     recall = f"{processing.recall:.0%} [{processing.recall_low:.0%}, {processing.recall_high:.0%}]"
+    coded = "frames with Reed-Solomon" if scenario.wire.framing.interleaving else "frames"
+    told = (
+        f"On the wire: bundles, CFDP, space packets, {coded}, and markers, each product once; the code of the link is "
+        "counted in what contacts carry. Less than raw: against the bits of the sensor without any overhead, below 1 "
+        "where more goes than the sensor gave. Ships down: those that the model finds, on board or on the ground in "
+        f"what came down; of all ships it finds {recall} ({processing.recall_source}), and where imagery goes down, "
+        f"whoever looks at it on the ground may find more. JPEG 2000 at {scenario.ratios.jpeg_2000_psnr_db:g} dB; what "
+        "that costs in ships was not measured. Age: from the end of a segment to the last frame of the first product "
+        "that tells of its ships, over all segments, those that never came being the oldest; a dash where so many "
+        "have not come down. On time: down within the deadline, the last segments included, for which there was less "
+        "time. Still on board, lost: shares of the bytes of products; lost are those pushed out of the storage, "
+        "deleted as too old, or gone with frames that nobody asked for. "
+        f"{_compressing(scenario)} Transmit: while frames of products go, without any to warm up or fill."
+    )
     return [
-        "On the wire: bundles, CFDP, space packets, frames, Reed-Solomon and markers, each product once. Less than",
-        "raw: against the bits of the sensor without any overhead. Ships: as the model finds them, on board or on the",
-        f"ground in what came down; of all ships it finds {recall} ({processing.recall_source}), and where imagery",
-        "goes down, whoever looks at it on the ground may find more. JPEG 2000 at",
-        f"{scenario.ratios.jpeg_2000_psnr_db:g} dB; what that costs in ships was not measured. Age: from the end of a",
-        "segment to the last frame of the first product that tells of its ships, over all segments; a dash where so",
-        "many have not come down. Lost: pushed out of the storage, deleted as too old, or gone with frames that nobody",
-        "asked for. Energy of compressors is not counted.",
+        *textwrap.wrap(told, 118, break_on_hyphens=False),
         *(f"\n- {warning}" for warning in results.simulation.warnings),
     ]
+
+
+def _compressing(scenario: Scenario) -> str:
+    if scenario.processing.compress_mb_s is None:
+        return "Whole scenes are compressed by hardware, whose time and energy are not counted (a dash)."
+    return "Whole scenes are compressed by the processor, one after the other."
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -81,9 +96,10 @@ def _cells(row: Row) -> tuple[str, ...]:
         "-" if row.on_time is None else _percent(row.on_time),
         _percent(row.used),
         size(row.peak_bytes),
+        _percent(row.stored),
         _percent(row.overflow + row.expired + row.broken),
-        _percent(row.busy),
-        _energy(row.compute_j),
+        "-" if row.busy is None else _percent(row.busy),
+        "-" if row.compute_j is None else _energy(row.compute_j),
         _energy(row.transmit_j),
     )
 

@@ -30,14 +30,11 @@ MOST_FRAME_BYTES = 2048
 USUAL_INTERLEAVING: Final = 5
 """It gives the usual frame of 1115 bytes."""
 
+INTERLEAVINGS: Final = (1, 2, 3, 4, 5, 8)
+"""Codewords that a frame may be made of (CCSDS 131.0-B, Reed-Solomon coding)."""
+
 LEAST_DATA_BYTES = 7
 """The shortest packet, so that fill fits into any frame."""
-
-
-def _frame_bytes(settings: dict[str, Any]) -> int:
-    """What fills the codewords; settings that were refused before are not among `settings`."""
-    interleaving = settings.get("interleaving", 0)
-    return CODEWORD_DATA_BYTES * (USUAL_INTERLEAVING if interleaving == 0 else interleaving)
 
 
 class Framing(Settings):
@@ -60,9 +57,20 @@ class Framing(Settings):
     spacecraft: Annotated[int, Field(ge=0, le=1023)]
     virtual_channel: Annotated[int, Field(ge=0, le=62)] = 0
     interleaving: Literal[0, 1, 2, 3, 4, 5, 8] = USUAL_INTERLEAVING
-    frame_bytes: Annotated[int, Field(le=MOST_FRAME_BYTES)] = Field(default_factory=_frame_bytes)
+    frame_bytes: Annotated[int, Field(le=MOST_FRAME_BYTES)] = CODEWORD_DATA_BYTES * USUAL_INTERLEAVING
     fecf: bool = True
     randomize: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _full_codewords(cls, given: Any) -> Any:  # noqa: ANN401 - whatever was given
+        # Not by a default factory: where another key is refused, pydantic would complain of this one as well.
+        if not isinstance(given, dict) or "frame_bytes" in given:
+            return given
+        interleaving = given.get("interleaving", USUAL_INTERLEAVING)
+        if type(interleaving) is not int or interleaving not in INTERLEAVINGS:
+            return given
+        return {**given, "frame_bytes": CODEWORD_DATA_BYTES * interleaving}
 
     @model_validator(mode="after")
     def _consistent(self) -> "Framing":

@@ -14,7 +14,7 @@ from taran_eo.config import parse
 from taran_eo.downlink.atmosphere import itu_loss_db
 from taran_eo.downlink.budget import budget, fixed_for, shortfall
 from taran_eo.downlink.flux import flux_dbw_m2, flux_limit_dbw_m2
-from taran_eo.downlink.link import Link, es_n0_db, free_space_loss_db, rates_bit_s, slant_range_km
+from taran_eo.downlink.link import Link, es_n0_db, free_space_loss_db, rates_bit_s, sky_noise_db, slant_range_km
 from taran_eo.downlink.modcod import CCSDS, DVB_S2, Coding, ModCod, best_modcod, named
 from taran_eo.downlink.stations import Station, dish_gain_dbi, station
 from taran_eo.errors import ConfigError, MissingExtraError
@@ -105,6 +105,42 @@ def test_published_filings(eirp_dbw, space_db, band_hz, c_n_db):
     assert float(found) == pytest.approx(c_n_db, abs=0.1)
 
 
+def test_an_atmosphere_that_absorbs_is_heard():
+    """ITU-R P.618-13, section 3: the sky has 275 K where the air takes all, 2.7 K where it takes nothing."""
+    dish = heard(dish_m=13.0, noise_k=160.0)
+
+    def noise_db(place=dish, elevation=5.0, **losses):
+        return float(sky_noise_db(Link(**losses), place, np.array(elevation)))
+
+    through = {"atmosphere_loss_db": 2.0, "clear_sky_loss_db": 0.6}
+
+    def sky_k(loss_db):
+        return 275.0 * (1 - 10 ** (-loss_db / 10)) + 2.7 * 10 ** (-loss_db / 10)
+
+    expected = 10 * math.log10((160.0 + sky_k(2.0) - sky_k(0.6)) / 160.0)
+    assert noise_db(**through) == pytest.approx(expected, abs=1e-9)
+    assert 1.0 < expected < 2.0
+    assert 0.0 < noise_db(elevation=90.0, **through) < 0.3
+    assert noise_db(atmosphere_loss_db=60.0, clear_sky_loss_db=0.0) == pytest.approx(10 * math.log10(432.3 / 160))
+    # None where the sky is clear, where a station gives no temperature, or where clear sky is what is coded for.
+    assert noise_db(atmosphere_loss_db=0.3, clear_sky_loss_db=0.6) == 0.0
+    assert noise_db(heard(g_t_db_k=36.0), **through) == 0.0
+    assert noise_db(coding=Coding.ADAPTIVE, **through) == 0.0
+    wet, dry = (
+        budget(Link(**{**through, **more}), dish, 2000.0, 5.0, DVB_S2[0]) for more in ({}, {"clear_sky_loss_db": 2.0})
+    )
+    assert dry.c_n0_db_hz - wet.c_n0_db_hz == pytest.approx(expected)
+
+
+def test_a_mode_is_chosen_where_whole_frames_are_right():
+    loud = heard(g_t_db_k=60.0)
+    chosen = fixed_for(Link(family="ccsds", coding=Coding.CONSTANT), [loud], 600.0)
+    assert chosen.modcod == "QPSK LDPC 7/8"
+    assert "uncoded" not in " ".join(mode.name for mode in chosen.modcods)
+    plain = Link(family="ccsds", coding=Coding.CONSTANT, modcod="QPSK uncoded")
+    assert rates_bit_s(plain, loud, np.array([1000.0]), np.array([20.0])) == 2 * plain.symbol_rate_sym_s
+
+
 def test_geometry_and_free_space_are_the_published_ones():
     # ITU-R P.525-4, equation 4: 32.4 + 20 log10(MHz) + 20 log10(km).
     expected = 32.4 + 20 * math.log10(8200) + 20 * math.log10(2000)
@@ -126,10 +162,12 @@ LINKS = st.builds(
     coding=st.sampled_from([Coding.VARIABLE, Coding.ADAPTIVE]),
     margin_db=st.floats(0, 6),
 )
-STATIONS = st.builds(heard, g_t_db_k=st.floats(0, 45), uplink=st.booleans(), min_elevation_deg=st.floats(0, 60))
+SITES = {"uplink": st.booleans(), "min_elevation_deg": st.floats(0, 60)}
+STATIONS = st.builds(heard, g_t_db_k=st.floats(0, 45), **SITES)
+DISHES = st.builds(heard, dish_m=st.floats(1, 20), noise_k=st.floats(50, 500), **SITES)
 
 
-@given(link=LINKS, place=STATIONS, range_km=st.floats(300, 5000), elevation_deg=st.floats(0, 90))
+@given(link=LINKS, place=STATIONS | DISHES, range_km=st.floats(300, 5000), elevation_deg=st.floats(0, 90))
 def test_the_lines_add_up_to_the_vector_sum(link, place, range_km, elevation_deg):
     mode = DVB_S2[12]
     lines = budget(link, place, range_km, elevation_deg, mode)

@@ -275,6 +275,7 @@ def test_profiles_integrate_and_fall_silent():
     assert profile.capacity_bits == 150
     assert [profile.bits_at(t) for t in (-1, 0, 4, 15, 25, 99)] == [0, 0, 20, 50, 100, 150]
     assert [profile.time_at(bits) for bits in (0, 20, 50, 100, 150, 151)] == [0, 4, 10, 25, 30, np.inf]
+    assert profile.open_s == 20
     silent = profile.without([(5, 25), (29, 99)])
     assert silent.capacity_bits == 25 + 40
     assert silent.edges_s[-1] == 30

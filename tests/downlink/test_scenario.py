@@ -29,6 +29,9 @@ from taran_eo.wire import Cfdp, File, Framing, send
 USUAL = {"orbit": {"altitude_km": 600.0}, "stations": ["svalbard"]}
 
 
+CODED = {"family": "ccsds", "coding": "constant"}
+
+
 def scenario(**changes):
     return parse({**USUAL, **changes}, Scenario, source="the test")
 
@@ -239,7 +242,12 @@ def test_no_image_is_taken_while_the_satellite_points_to_a_station(busy, seed):
         ({"link": {"symbol_rate_sym_s": -1.0}}, "symbol_rate_sym_s"),
         ({"processing": {"tile_ms": 0.0}}, "tile_ms"),
         ({"traffic": {"run": "a", "model": "b"}}, "both given"),
-        ({"link": {"family": "ccsds"}}, "set it to 0"),
+        ({"link": CODED, "wire": {"framing": {"interleaving": 5}}}, "set it to 0"),
+        ({"link": {"family": "ccsds"}}, r"one code of link\.family = 'ccsds'; set link\.coding to 'constant'"),
+        ({"link": {"modcod": "QPSK 1/3"}}, r"link\.modcod = 'QPSK 1/3', but link\.coding = 'variable' chooses"),
+        ({"stations": [{"name": "here", "latitude_deg": 1.0}]}, r"stations\.0\.full\.longitude_deg is missing"),
+        ({"imaging": {"slew_s": -1.0}}, "slew_s"),
+        ({"processing": {"compress_mb_s": {"jpeg_ls": 0.0}}}, r"jpeg_ls = 0\.0"),
         ({"wire": {"cfdp": {"segment_bytes": 100}}}, "end with frames"),
         ({"priorities": {"ships": {"priority": -1}}}, "priority = -1"),
     ],

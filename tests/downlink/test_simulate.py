@@ -126,11 +126,77 @@ def test_attitudes_cost_images_or_contact_time():
     assert downlink.capacity_bits == free.capacity_bits > imaging.capacity_bits > 0
 
 
+def test_who_turns_between_sea_and_station_loses_more_by_turning():
+    def at(attitude, slew_s):
+        imaging = {"attitude": attitude, "duty": 0.3, "slew_s": slew_s}
+        return run(imaging=imaging, strategies=["ships"])
+
+    assert at("downlink-first", 300.0).cancelled > at("downlink-first", 0.0).cancelled
+    assert at("imaging-first", 300.0).capacity_bits < at("imaging-first", 0.0).capacity_bits
+    assert at("free", 300.0).capacity_bits == at("free", 0.0).capacity_bits
+
+
+def test_software_that_compresses_takes_time_and_energy():
+    names = ["raw", "jpeg-ls", "cloud-drop"]
+    hardware = rows(run(strategies=names))
+    found = run(strategies=names, processing={"compress_mb_s": {"jpeg_ls": 20.0}})
+    software = rows(found)
+    assert software["raw"] == hardware["raw"]
+    for name in names[1:]:
+        assert software[name].wire_bytes == hardware[name].wire_bytes
+        assert software[name].compute_j == pytest.approx(10 * 43200 * software[name].busy)
+    # All that the sensor gave, at 20 megabytes a second; of it, what no cloud covers.
+    assert software["jpeg-ls"].busy == pytest.approx(found.raw_bytes / 20e6 / 43200, rel=0.05)
+    assert software["cloud-drop"].busy < 0.7 * software["jpeg-ls"].busy
+    assert software["jpeg-ls"].peak_bytes > hardware["jpeg-ls"].peak_bytes
+
+
+def test_finer_pixels_take_the_processor_longer():
+    fine = TRAFFIC.model_copy(update={"pixel_m": TRAFFIC.pixel_m / 2})
+    table = {**USUAL, "processing": {"tile_ms": 10.0}, "strategies": ["ships"]}
+    asked = parse(table, Scenario, source="the test")
+    busy = [rows(simulate(asked, traffic))["ships"].busy for traffic in (TRAFFIC, fine)]
+    assert busy[1] == pytest.approx(4 * busy[0], rel=1e-2)
+
+
 def test_products_that_are_too_old_are_deleted():
     short = {"scene": {"priority": 4, "expires_h": 1.0, "deadline_h": 0.5}}
     found = run(priorities=short, strategies=["jpeg-ls"])
     assert rows(found)["jpeg-ls"].expired > 0.2
     assert found.outcomes[0].ages_s["scene"].max() < 3600 + 700  # what is begun in time may end later in its contact
+
+
+# What may surprise, and is told.
+
+ISS = """ISS (ZARYA)
+1 25544U 98067A   08264.51782528 -.00002182  00000-0 -11606-4 0  2927
+2 25544  51.6416 247.4627 0006703 130.5360 325.0288 15.72125391563537"""
+
+
+def test_elements_that_are_far_from_the_start_are_told():
+    def warnings(start):
+        return run(orbit={"tle": ISS}, stations=["toulouse"], start=start, strategies=["ships"]).warnings
+
+    assert warnings("2008-09-22T00:00:00Z") == ()
+    (told,) = warnings("2009-09-20T12:25:40Z")
+    assert "ISS (ZARYA) are of 2008-09-20, 365 days from the start" in told
+
+
+def test_a_code_below_a_code_is_told_and_costs():
+    plain = run(strategies=["ships"])
+    coded = run(strategies=["ships"], wire={"framing": {"interleaving": 5}})
+    assert plain.warnings == ()
+    assert any("Reed-Solomon check symbols (14%) below the code of DVB-S2" in each for each in coded.warnings)
+    assert rows(coded)["ships"].wire_bytes == pytest.approx(rows(plain)["ships"].wire_bytes * 1279 / 1119)
+
+
+def test_what_the_radio_regulations_forbid_is_told():
+    loud = run(link={"power_w": 900.0}, strategies=["ships"])
+    assert any("dB above what table 21-4" in each for each in loud.warnings)
+    wide = run(link={"symbol_rate_sym_s": 3e8}, strategies=["ships"])
+    assert any("7,998 to 8,402 MHz" in each for each in wide.warnings)
+    elsewhere = run(link={"power_w": 900.0, "frequency_hz": 2.6e10, "antenna_gain_dbi": 16.0}, strategies=["ships"])
+    assert elsewhere.warnings == ()
 
 
 # What cannot work.
@@ -181,9 +247,8 @@ def test_a_simulation_without_an_image_is_told():
 
 
 def test_codes_of_ccsds_carry_less_than_variable_coding():
-    wire = {"framing": {"spacecraft": 1, "interleaving": 0}}
-    fixed = run(link={"family": "ccsds", "coding": "constant"}, wire=wire, strategies=["ships"])
-    variable = run(wire=wire, strategies=["ships"])
+    fixed = run(link={"family": "ccsds", "coding": "constant"}, strategies=["ships"])
+    variable = run(strategies=["ships"])
     assert 0 < fixed.capacity_bits < variable.capacity_bits
 
 

@@ -315,3 +315,13 @@ def test_sizes_follow_from_the_settings():
 def test_settings_that_make_no_sense_are_refused(settings, said):
     with pytest.raises(ConfigError, match=said):
         parse_settings(settings, Framing, source="framing.toml")
+
+
+def test_a_fault_in_one_key_is_the_only_fault_that_is_told():
+    with pytest.raises(ConfigError) as missing:
+        parse_settings({"interleaving": 2}, Framing, source="the test")
+    assert missing.value.what == "the test: spacecraft is missing"
+    with pytest.raises(ConfigError) as wrong:
+        parse_settings({"spacecraft": 1, "interleaving": 7}, Framing, source="the test")
+    assert wrong.value.keys == ("interleaving",)
+    assert parse_settings({"spacecraft": 1, "interleaving": 2}, Framing, source="the test").frame_bytes == 446
