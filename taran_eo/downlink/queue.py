@@ -38,11 +38,13 @@ class Kind:
         name: What it is.
         priority: 0 goes first.
         expires_s: Age from which on it is worth nothing and is deleted on board; None keeps it.
+        copies: How often it is sent; what one copy lost, another may have brought.
     """
 
     name: str
     priority: int
     expires_s: float | None = None
+    copies: int = 1
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Load:
         taken_s: float64[segments], rising: when each is recorded, seconds from the start.
         kinds: The kinds of products, in the order in which those of a segment come out of the processor.
         product_bytes: int64[segments, kinds]; zero is no product.
-        frames: int64[segments, kinds], frames on the wire of each product.
+        frames: int64[segments, kinds], frames on the wire of each product, all copies together.
         ships: float64[segments, kinds], ships whose first sign on the ground this product is.
         raw_bytes: int64[segments], what the pixels of a segment take while they wait for the processor.
         process_s: float64[segments], time that the processor takes; None where nothing is processed.
@@ -164,6 +166,7 @@ class Satellite:
         self._frames: list[list[int]] = load.frames.tolist()
         self._ships: list[list[float]] = load.ships.tolist()
         self._process: list[float] | None = None if load.process_s is None else load.process_s.tolist()
+        self._loss = [sky.frame_loss**kind.copies for kind in load.kinds]
         # By priority, the most urgent first.
         self._urgency = sorted({kind.priority for kind in load.kinds})
         self._queues: dict[int, deque[_Product]] = {priority: deque() for priority in self._urgency}
@@ -316,7 +319,7 @@ class Satellite:
         """Some frames of the product that stands first went out."""
         product.left -= frames
         if self._sky.frame_loss:
-            lost = int(self._rng.binomial(frames, self._sky.frame_loss))
+            lost = int(self._rng.binomial(frames, self._loss[product.kind]))
             product.again += lost if uplink else 0
             product.gone += 0 if uplink else lost
         if product.left:

@@ -23,7 +23,7 @@ class Row:
         strategy: Its name.
         what: What goes down.
         product_bytes: Bytes of all products.
-        wire_bytes: What these take on the wire with all overheads, each sent once.
+        wire_bytes: What these take on the wire with all overheads, without what is asked for again.
         less_than_raw: How many times less that is than the bits of the sensor, without any overhead.
         less_than_jpeg_ls: How many times less it is than what JPEG-LS takes on the wire.
         sent_bytes: What was really sent, retransmission included.

@@ -286,6 +286,14 @@ class Scenario(Settings):
         return self.days * DAY_S
 
     @property
+    def one_way(self) -> bool:
+        """Whether no station can ask for lost frames: then counts, ships and masks go twice, as `taran-eo run` sends.
+
+        Stations are in full, as `resolved` has them.
+        """
+        return not (self.contacts.uplink and any(isinstance(each, Station) and each.uplink for each in self.stations))
+
+    @property
     def overheads(self) -> Overheads:
         """What the wire adds."""
         return Overheads(self.wire.framing, self.wire.cfdp)

@@ -10,6 +10,7 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from taran_eo.codec.bundle import TWICE
 from taran_eo.codec.header import Step
 from taran_eo.downlink.acquisition import Acquired, acquire
 from taran_eo.downlink.contacts import Contact
@@ -17,7 +18,7 @@ from taran_eo.downlink.daylight import noons_s
 from taran_eo.downlink.flux import beyond_limits
 from taran_eo.downlink.orbit import Orbit
 from taran_eo.downlink.queue import Kind, Ledger, Load, Satellite, Sky
-from taran_eo.downlink.scenario import HOUR_S, Scenario
+from taran_eo.downlink.scenario import HOUR_S, Scenario, Urgency
 from taran_eo.downlink.sessions import Session, sessions_of
 from taran_eo.downlink.stations import Station
 from taran_eo.downlink.strategies import Strategy, chosen
@@ -35,7 +36,7 @@ class Outcome:
     Attributes:
         strategy: Which.
         product_bytes: Bytes of all products.
-        wire_bytes: What they take on the wire, each sent once.
+        wire_bytes: What they take on the wire, retransmission left out.
         ledgers: The account of each satellite.
         ages_s: By level, the age of each product that came down when it did.
         products: By level, how many there were.
@@ -224,6 +225,30 @@ def _process_s(scenario: Scenario, traffic: Traffic, strategy: Strategy, taken: 
     return strategy.imagery_bytes(taken) / (1e6 * rate_mb_s)
 
 
+def _kind(scenario: Scenario, level: Step) -> Kind:
+    """How products of a level are treated: what is sent twice, is so where nobody can ask for lost frames."""
+    urgency: Urgency = getattr(scenario.priorities, level)
+    twice = scenario.one_way and any(level in levels for levels in TWICE)
+    expires_s = None if urgency.expires_h is None else urgency.expires_h * HOUR_S
+    return Kind(level, urgency.priority, expires_s, copies=2 if twice else 1)
+
+
+def _load(scenario: Scenario, traffic: Traffic, strategy: Strategy, kinds: tuple[Kind, ...], taken: Acquired) -> Load:
+    """What the segments of a satellite give to a strategy."""
+    sizes = np.stack(list(strategy.product_bytes(taken, scenario.ratios).values()), axis=1)
+    ships = np.zeros(sizes.shape)
+    ships[:, 0] = taken.drawn.ships
+    return Load(
+        taken_s=taken.taken_s,
+        kinds=kinds,
+        product_bytes=sizes,
+        frames=scenario.overheads.frames(sizes) * np.array([kind.copies for kind in kinds]),
+        ships=ships,
+        raw_bytes=taken.raw_bytes,
+        process_s=_process_s(scenario, traffic, strategy, taken),
+    )
+
+
 def _outcome(
     scenario: Scenario,
     traffic: Traffic,
@@ -233,30 +258,14 @@ def _outcome(
 ) -> Outcome:
     """Live through the time with one strategy."""
     overheads = scenario.overheads
-    urgencies = {level: getattr(scenario.priorities, level) for level in strategy.levels}
-    kinds = tuple(
-        Kind(level, each.priority, None if each.expires_h is None else each.expires_h * HOUR_S)
-        for level, each in urgencies.items()
-    )
+    kinds = tuple(_kind(scenario, level) for level in strategy.levels)
     ledgers = []
     ages: dict[Step, list[NDArray[np.float64]]] = {level: [] for level in strategy.levels}
     products = dict.fromkeys(strategy.levels, 0)
     product_bytes = wire_bytes = 0
     airtime_s = 0.0
     for number, (taken, mine) in enumerate(zip(seen, sessions, strict=True)):
-        sizes = np.stack(list(strategy.product_bytes(taken, scenario.ratios).values()), axis=1)
-        frames = overheads.frames(sizes)
-        ships = np.zeros(sizes.shape)
-        ships[:, 0] = taken.drawn.ships
-        load = Load(
-            taken_s=taken.taken_s,
-            kinds=kinds,
-            product_bytes=sizes,
-            frames=frames,
-            ships=ships,
-            raw_bytes=taken.raw_bytes,
-            process_s=_process_s(scenario, traffic, strategy, taken),
-        )
+        load = _load(scenario, traffic, strategy, kinds, taken)
         sky = Sky(
             [each.profile for each in mine],
             [each.uplink for each in mine],
@@ -268,13 +277,13 @@ def _outcome(
         rng = np.random.default_rng([scenario.seed, number, zlib.crc32(strategy.name.encode())])
         ledger = Satellite(load, sky, scenario.storage_bytes, rng, watched=number == 0).run()
         ledgers.append(ledger)
-        product_bytes += int(sizes.sum())
-        wire_bytes += int(frames.sum()) * scenario.wire.framing.cadu_bytes
+        product_bytes += int(load.product_bytes.sum())
+        wire_bytes += int(load.frames.sum()) * scenario.wire.framing.cadu_bytes
         kind = np.array(ledger.kind, dtype=np.int64)
         aged = np.array(ledger.down_s) - np.array(ledger.taken_s)
         for place, level in enumerate(strategy.levels):
             ages[level].append(aged[kind == place])
-            products[level] += int((sizes[:, place] > 0).sum())
+            products[level] += int((load.product_bytes[:, place] > 0).sum())
         for sent, each in zip(ledger.frames, mine, strict=True):
             if sent:
                 share = sent * overheads.frame_bits / each.profile.capacity_bits

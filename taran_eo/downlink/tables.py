@@ -59,10 +59,11 @@ def _notes(results: Results) -> list[str]:
     processing = scenario.processing
     recall = f"{processing.recall:.0%} [{processing.recall_low:.0%}, {processing.recall_high:.0%}]"
     coded = "frames with Reed-Solomon" if scenario.wire.framing.interleaving else "frames"
+    often = "once, but ships and masks twice, since nobody can ask for them again" if scenario.one_way else "once"
     told = (
-        f"On the wire: bundles, CFDP, space packets, {coded}, and markers, each product once; the code of the link is "
-        "counted in what contacts carry. Less than raw: against the bits of the sensor without any overhead, below 1 "
-        "where more goes than the sensor gave. Ships down: those that the model finds, on board or on the ground in "
+        f"On the wire: bundles, CFDP, space packets, {coded}, and markers, each product {often}; the code of the "
+        "link is counted in what contacts carry. Less than raw: against the bits of the sensor without any overhead, "
+        "below 1 where more goes than the sensor gave. Ships down: those that the model finds, on board or on the ground in "
         f"what came down; of all ships it finds {recall} ({processing.recall_source}), and where imagery goes down, "
         f"whoever looks at it on the ground may find more. JPEG 2000 at {scenario.ratios.jpeg_2000_psnr_db:g} dB; what "
         "that costs in ships was not measured. Age: from the end of a segment to the last frame of the first product "

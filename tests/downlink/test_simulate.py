@@ -12,6 +12,7 @@ from taran_eo.downlink.results import Results
 from taran_eo.downlink.runs import Source
 from taran_eo.downlink.scenario import Scenario
 from taran_eo.downlink.simulate import simulate
+from taran_eo.downlink.stations import station
 from taran_eo.errors import ConfigError
 
 TRAFFIC = Source().open()
@@ -31,6 +32,9 @@ def run(**changes):
 @pytest.fixture(scope="module")
 def usual():
     return run(contacts={"frame_loss": 0.01})
+
+
+DEAF = {**station("svalbard").model_dump(exclude_none=True), "uplink": False}
 
 
 def accounts(simulation):
@@ -113,6 +117,25 @@ def test_without_an_uplink_lost_frames_are_lost():
     again = sum(ledger.again_frames for _, ledger in accounts(asked))
     sent = sum(sum(ledger.frames) for _, ledger in accounts(asked))
     assert again == pytest.approx(0.05 * sent, rel=0.05)
+
+
+def test_without_an_uplink_ships_and_masks_go_twice():
+    """As `taran-eo run` sends them: what is lost of them is then lost in both copies."""
+    names, loss = ["ships", "mask", "mask-and-chips"], 0.2
+    asked = rows(run(contacts={"frame_loss": loss}, strategies=names))
+    for change in (
+        {"contacts": {"frame_loss": loss, "uplink": False}},
+        {"contacts": {"frame_loss": loss}, "stations": [DEAF]},
+    ):
+        found = run(strategies=names, **change)
+        unasked = rows(found)
+        for name in names[:2]:
+            if "stations" not in change:
+                assert unasked[name].wire_bytes == 2 * asked[name].wire_bytes
+            lost = unasked[name].broken / (unasked[name].delivered + unasked[name].broken)
+            assert 0.3 * loss**2 < lost < 2 * loss**2
+        chips = unasked["mask-and-chips"]
+        assert chips.broken / (chips.delivered + chips.broken) == pytest.approx(loss, rel=0.2)
 
 
 def test_attitudes_cost_images_or_contact_time():
