@@ -63,9 +63,9 @@ def _notes(results: Results) -> list[str]:
     told = (
         f"On the wire: bundles, CFDP, space packets, {coded}, and markers, each product {often}; the code of the "
         "link is counted in what contacts carry. Less than raw: against the bits of the sensor without any overhead, "
-        "below 1 where more goes than the sensor gave. Ships down: those that the model finds, on board or on the ground in "
-        f"what came down; of all ships it finds {recall} ({processing.recall_source}), and where imagery goes down, "
-        f"whoever looks at it on the ground may find more. JPEG 2000 at {scenario.ratios.jpeg_2000_psnr_db:g} dB; what "
+        "below 1 where more goes than the sensor gave. Ships down: those that the model finds, on board or on the "
+        f"ground in what came down; of all ships it finds {recall} ({processing.recall_source}), and where imagery "
+        f"goes down, whoever looks at it on the ground may find more. JPEG 2000 at {scenario.ratios.jpeg_2000_psnr_db:g} dB; what "
         "that costs in ships was not measured. Age: from the end of a segment to the last frame of the first product "
         "that tells of its ships, over all segments, those that never came being the oldest; a dash where so many "
         "have not come down. On time: down within the deadline, the last segments included, for which there was less "
