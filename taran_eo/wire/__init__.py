@@ -7,8 +7,8 @@ from taran_eo.wire.cfdp import Cfdp, File, Received
 from taran_eo.wire.channel import Burst, Channel, transmit
 from taran_eo.wire.coding import Decoded, decode, encode
 from taran_eo.wire.finding import Finding
-from taran_eo.wire.frames import Demultiplexer, frames, idle_frame
 from taran_eo.wire.framing import Framing
+from taran_eo.wire.multiplexing import Demultiplexer, frames, idle_frame
 from taran_eo.wire.packets import Packet, packet, parse
 from taran_eo.wire.settings import Wire
 from taran_eo.wire.transfer import Reception, Transfer, exchange, receive, send

@@ -34,7 +34,7 @@ class Cfdp(Settings):
             frame costs one segment and not two.
         max_file_bytes: The largest file that is sent or believed.
         max_held_bytes: The most that a receiver takes of all files together.
-        ack_s: An end of file or a Finished that is not acknowledged is repeated after so long.
+        ack_s: An end of file or a Finished that is not acknowledged is repeated after so long, 1 ms to 115 days.
         nak_s: Missing parts that do not come are asked for again after so long.
         limit: So many repetitions without an answer, then the transaction fails by name.
     """
@@ -49,8 +49,8 @@ class Cfdp(Settings):
     segment_bytes: int | None = Field(default=None, ge=1, le=60_000)
     max_file_bytes: int = Field(default=1 << 27, ge=0, lt=1 << 32)
     max_held_bytes: int = Field(default=1 << 29, ge=0)
-    ack_s: float = Field(default=10.0, gt=0, allow_inf_nan=False)
-    nak_s: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    ack_s: float = Field(default=10.0, ge=1e-3, le=1e7)
+    nak_s: float = Field(default=10.0, ge=1e-3, le=1e7)
     limit: int = Field(default=8, ge=1, le=1000)
 
     @model_validator(mode="after")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from taran_eo.errors import FormatError
 from taran_eo.wire.finding import Finding
-from taran_eo.wire.frames import frame_is_sound
 from taran_eo.wire.framing import MARKER, Framing
+from taran_eo.wire.multiplexing import frame_is_sound
 from taran_eo.wire.reed_solomon import MOST_ERRORS, check_symbols, correct
 
 MARKER_TOLERANCE = 3
@@ -56,7 +56,8 @@ def _sequence() -> NDArray[np.uint8]:
 RANDOM = _sequence()
 """The randomizer's sequence, uint8[255], which begins again behind its end: x^8 + x^7 + x^5 + x^3 + 1 from all ones on.
 
-Source: CCSDS 131.0-B, pseudo-randomizer. The period is 255 bits, so that of whole bytes is 255 bytes.
+Source: CCSDS 131.0-B, pseudo-randomizer; the one that all its issues have. The longer one of 131071 bits, which issue 5
+adds, is not spoken here. The period is 255 bits, so that of whole bytes is 255 bytes.
 """
 
 
@@ -101,10 +102,10 @@ def decode(stream: bytes, framing: Framing) -> Iterator[Decoded | Finding]:
     """
     received = np.frombuffer(stream, dtype=np.uint8)
     position = 0  # behind the last frame that was found
-    unsound: list[Decoded] = []  # since then
+    unsound: list[int] = []  # marks since then with no sound frame behind them
     for found, sound in _looked_up(received, _marks(received, framing), framing):
         if not sound:
-            unsound.append(found)
+            unsound.append(found.where)
         elif found.where >= position - _mendable(framing):
             yield from _between(received, position, found.where, unsound, framing)
             yield found
@@ -114,40 +115,41 @@ def decode(stream: bytes, framing: Framing) -> Iterator[Decoded | Finding]:
 
 
 def _between(
-    received: NDArray[np.uint8], begin: int, end: int, marked: Iterable[Decoded], framing: Framing
+    received: NDArray[np.uint8], begin: int, end: int, marked: Iterable[int], framing: Framing
 ) -> Iterator[Decoded | Finding]:
-    """What is in a stretch of the stream; `marked` are the frames behind markers there, of which none is sound."""
+    """What is in a stretch of the stream; `marked` are the places of markers there, behind which no frame is sound."""
     size_bytes, cadu_bytes = end - begin, framing.cadu_bytes
     if size_bytes < cadu_bytes:
         yield from _garbage(begin, end)
         return
-    unsound = {frame.where: frame for frame in marked if begin <= frame.where <= end - cadu_bytes}
+    unsound = {where for where in marked if begin <= where <= end - cadu_bytes}
     in_step = {*range(begin, end - cadu_bytes + 1, cadu_bytes), *range(end - cadu_bytes, begin - 1, -cadu_bytes)}
     # Where whole frames fit between two that were found, frames it were, whatever became of their markers.
     fits = size_bytes % cadu_bytes == 0 and size_bytes < received.size
-    sound_ones = []
-    for frame, sound in _looked_up(received, sorted(in_step - unsound.keys()), framing):
+    found: dict[int, Decoded] = {}
+    for frame, sound in _looked_up(received, sorted(in_step - unsound), framing):
         if sound:
-            sound_ones.append(frame)
+            found[frame.where] = frame
         elif fits:
-            unsound[frame.where] = frame
-    found = _apart(sound_ones, cadu_bytes - _mendable(framing))
-    starts = [frame.where for frame in found]
+            unsound.add(frame.where)
+    starts = _apart(found, cadu_bytes - _mendable(framing))
 
     def is_free(where: int) -> bool:
         after = bisect_right(starts, where - cadu_bytes)
         return after == len(starts) or starts[after] >= where + cadu_bytes
 
-    lost = [frame for where, frame in sorted(unsound.items()) if is_free(where)]
+    lost = _apart((where for where in sorted(unsound) if is_free(where)), cadu_bytes)
+    if not framing.interleaving:
+        found |= {frame.where: frame for frame, _ in _looked_up(received, lost, framing)}
     position = begin
-    for frame in sorted(found + _apart(lost, cadu_bytes), key=lambda frame: frame.where):
-        yield from _garbage(position, frame.where)
-        position = frame.where + cadu_bytes
-        if framing.interleaving and is_free(frame.where):
-            what = f"The frame at byte {frame.where} has more errors than can be corrected"
-            yield Finding("uncorrectable", what, frame.where)
+    for where in sorted(starts + lost):
+        yield from _garbage(position, where)
+        position = where + cadu_bytes
+        if where in found:
+            yield found[where]
         else:
-            yield frame
+            what = f"The frame at byte {where} has more errors than can be corrected"
+            yield Finding("uncorrectable", what, where)
     yield from _garbage(position, end)
 
 
@@ -156,12 +158,12 @@ def _mendable(framing: Framing) -> int:
     return MOST_ERRORS * framing.interleaving
 
 
-def _apart(frames: Iterable[Decoded], distance_bytes: int) -> list[Decoded]:
-    """Of frames in the order of the stream, those that begin so far behind the one before."""
-    kept: list[Decoded] = []
-    for frame in frames:
-        if not kept or frame.where >= kept[-1].where + distance_bytes:
-            kept.append(frame)
+def _apart(places: Iterable[int], distance_bytes: int) -> list[int]:
+    """Of places in the order of the stream, those that are so far behind the one before."""
+    kept: list[int] = []
+    for place in places:
+        if not kept or place >= kept[-1] + distance_bytes:
+            kept.append(place)
     return kept
 
 

@@ -15,18 +15,19 @@ FindingKind = Literal[
     "late",
     "packet",
 ]
-"""In the order of the way back: `decode` tells the first two, a `Demultiplexer` the others.
+"""In the order of the way back: `decode` tells the first two, a `Demultiplexer` the others; what reads packets and the
+ends of CFDP also tell some of the last.
 
 - garbage: bytes that belong to no frame;
 - uncorrectable: a block with more wrong symbols than the code corrects;
 - truncated: a frame of another length;
 - damaged: a frame whose error control field or header contradicts its bytes;
-- foreign: a frame of another spacecraft or virtual channel;
+- foreign: a frame of another spacecraft or virtual channel; a packet of another application, a PDU for another entity;
 - layout: a frame with fields that we do not send;
 - gap: frames that are missing before this one;
 - duplicate: a frame that was there before;
-- late: a frame that came after its successors;
-- packet: a packet that was cut off or that is none.
+- late: a frame that came after its successors; a PDU of a transaction that nobody knows any more;
+- packet: a packet or a PDU that was cut off, that is none, or that contradicts what was heard before.
 """
 
 
@@ -38,7 +39,7 @@ class Finding:
         kind: Which, for programs.
         what: Which, in words, for people.
         where: From `decode`, the position in bytes in its stream; from a `Demultiplexer`, which of the frames fed
-            to it, from 0.
+            to it, from 0; from what reads packets or PDUs, which of those.
         amount: How many it concerns: bytes of garbage, missing frames in a gap; else one.
     """
 

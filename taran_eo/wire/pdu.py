@@ -132,7 +132,8 @@ def pack(pdu: Pdu) -> bytes:
             )
         case Finished(route, condition, complete):
             delivery = DeliveryCode.DATA_COMPLETE if complete else DeliveryCode.DATA_INCOMPLETE
-            status = FileStatus.FILE_RETAINED
+            rejected = condition is ConditionCode.FILESTORE_REJECTION
+            status = FileStatus.DISCARDED_FILESTORE_REJECTION if rejected else FileStatus.FILE_RETAINED
             fault = _fault(route, route.destination, condition)
             params = FinishedParams(condition, delivery, status, fault_location=fault)
             return bytes(FinishedPdu(_config(route), params).pack())

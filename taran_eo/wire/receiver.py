@@ -7,6 +7,9 @@ from taran_eo.wire.pdu import Ack, Pdu, goes_to_sender, parse
 from taran_eo.wire.receiving import Receiving
 from taran_eo.wire.timers import Timers
 
+MOST_TRANSACTIONS = 1 << 18
+"""Files that a receiver keeps account of: each takes about a kilobyte, and a forged PDU of 20 bytes begins one."""
+
 
 class Receiver:
     """The receiving entity: all transactions of one sender.
@@ -72,6 +75,9 @@ class Receiver:
         if receiving is None:
             if isinstance(pdu, Ack):
                 return Finding("late", f"an Ack of transaction {route.number}, which is not known", where)
+            if len(self._receivings) >= MOST_TRANSACTIONS:
+                what = f"a PDU of transaction {route.number}, and {MOST_TRANSACTIONS} others are all that are kept"
+                return Finding("packet", what, where)
             receiving = self._receivings[route.number] = Receiving(route, self._settings)
         if route != receiving.route:
             return Finding("packet", f"a PDU that changes the header of transaction {route.number}", where)

@@ -9,8 +9,8 @@ Source: CCSDS 727.0-B-5, sections 4.6 and 4.7.
 """
 
 from bisect import bisect_left, bisect_right
-from collections import deque
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import islice
 
 from spacepackets.cfdp.defs import ConditionCode
 
@@ -46,22 +46,36 @@ class Receiving:
         self._end: EndOfFile | None = None
         self._data = bytearray()
         self._covered: list[tuple[int, int]] = []
-        self._answers: deque[Pdu] = deque()
+        # What is to be said, in this order: an acknowledgement, the end, and what is missing from some byte on.
+        self._acknowledgement: Ack | None = None
         self._finished: Finished | None = None
-        self._asked_stop: int | None = None
+        self._finished_due = False
+        self._ask_from: int | None = None
+        self._asked_stop: int | None = None  # where the last range ends that was asked for, once all were
         self._tries = 0
 
     @property
     def ready(self) -> bool:
         """Whether there is something to answer."""
-        return bool(self._answers)
+        asks = self._ask_from is not None and (self._ask_from == 0 or self._has_gap_behind(self._ask_from))
+        return self._acknowledgement is not None or self._finished_due or asks
 
     def next(self, now_s: float) -> Pdu:
         """What to answer next, leaving at `now_s`; to be asked only while `ready`."""
-        pdu = self._answers.popleft()
-        if not self._answers:
+        pdu = self._next()
+        # A timer that runs goes on: an end of file that comes again and again must not put off what is due.
+        if not self.ready and self.deadline_s is None:
             self.deadline_s = self._later(now_s)
         return pdu
+
+    def _next(self) -> Pdu:
+        if self._acknowledgement is not None:
+            acknowledgement, self._acknowledgement = self._acknowledgement, None
+            return acknowledgement
+        if self._finished is not None:
+            self._finished_due = False
+            return self._finished
+        return self._nak()
 
     def hear(self, now_s: float, pdu: Pdu, room_bytes: int) -> str:
         """Take a PDU of this transaction.
@@ -94,7 +108,7 @@ class Receiving:
                 # Ranges are sent again in order: those before this one that are still missing were lost again.
                 self._ask()
         if news or self.deadline_s is None:
-            self.deadline_s = None if self._answers else self._later(now_s)
+            self.deadline_s = None if self.ready else self._later(now_s)
         return objection
 
     def tick(self, now_s: float) -> None:
@@ -105,8 +119,7 @@ class Receiving:
         self._tries += 1
         beyond = self._tries > self._settings.limit
         if self._finished is not None:
-            if not beyond:
-                self._answers.append(self._finished)
+            self._finished_due = not beyond
         elif self._end is None:
             self._finish(ConditionCode.INACTIVITY_DETECTED)
         elif not self.route.acknowledged:
@@ -120,8 +133,8 @@ class Receiving:
         """Nothing more will come: settle with what there is."""
         if self.received is None:
             self.received = self._result(f"not finished: {self._missing_words()}", complete=False)
-        self._answers.clear()
-        self.deadline_s = None
+        self._acknowledgement = self._ask_from = self.deadline_s = None
+        self._finished_due = False
 
     def _later(self, now_s: float) -> float | None:
         if self.received is not None:
@@ -177,7 +190,7 @@ class Receiving:
         if self._end is not None:
             return False, ""
         self._end = pdu
-        if self.route.acknowledged and (self._gaps() or self._metadata is None):
+        if self.route.acknowledged and (self._metadata is None or self._has_gap_behind(0)):
             self._ask()
         return True, ""
 
@@ -186,31 +199,31 @@ class Receiving:
         if isinstance(pdu, EndOfFile):
             self._acknowledge(pdu)
         elif isinstance(pdu, Ack) and self._finished is not None:
-            self._finished = None
-            self._keep_acknowledgements()
-            self.deadline_s = None
+            self._finished = self.deadline_s = None
+            self._finished_due = False
 
     def _acknowledge(self, pdu: EndOfFile) -> None:
         if self.route.acknowledged:
-            self._answers.append(Ack(self.route, "end-of-file", pdu.condition))
-
-    def _keep_acknowledgements(self) -> None:
-        """Of what was not answered yet; the rest is out of date."""
-        self._answers = deque(answer for answer in self._answers if isinstance(answer, Ack))
+            self._acknowledgement = Ack(self.route, "end-of-file", pdu.condition)
 
     def _ask(self) -> None:
-        """One NAK sequence over the whole file, in PDUs of which each is of use alone."""
+        """Begin a NAK sequence over the whole file."""
         self.rounds += 1
-        self._keep_acknowledgements()
-        requests = [(0, 0)] if self._metadata is None else []
-        requests += self._gaps()
-        size = self._size() or 0
-        for place in range(0, len(requests), REQUESTS_A_NAK):
-            some = tuple(requests[place : place + REQUESTS_A_NAK])
-            last = place + REQUESTS_A_NAK >= len(requests)
-            scope = (some[0][0] if place else 0, size if last else some[-1][1])
-            self._answers.append(Nak(self.route, scope, some))
-        self._asked_stop = requests[-1][1] or None
+        self._ask_from = 0
+        self._asked_stop = None
+
+    def _nak(self) -> Nak:
+        """The next of the sequence, of what is missing by now; each is of use alone, and their scopes join."""
+        start = self._ask_from or 0
+        requests = [(0, 0)] if self._metadata is None and start == 0 else []
+        requests += islice(self._gaps(start), REQUESTS_A_NAK - len(requests))
+        stop = requests[-1][1]
+        if self._has_gap_behind(stop):
+            self._ask_from = stop
+            return Nak(self.route, (start, stop), tuple(requests))
+        self._ask_from = None
+        self._asked_stop = stop or None
+        return Nak(self.route, (start, self._size() or 0), tuple(requests))
 
     def _settle(self) -> None:
         """Verify the file once all of it is there."""
@@ -231,10 +244,10 @@ class Receiving:
         self.received = self._result(why, complete=complete)
         self.deadline_s = None
         self._tries = 0
-        self._keep_acknowledgements()
+        self._ask_from = None
         if self.route.acknowledged:
             self._finished = Finished(self.route, condition, complete)
-            self._answers.append(self._finished)
+            self._finished_due = True
 
     def _result(self, why: str, *, complete: bool) -> Received:
         name = None if self._metadata is None else self._metadata.name
@@ -246,14 +259,26 @@ class Receiving:
             return self._end.size
         return None if self._metadata is None else self._metadata.size or None
 
-    def _gaps(self) -> list[tuple[int, int]]:
+    def _gaps(self, begin: int = 0) -> Iterator[tuple[int, int]]:
+        """The missing ranges from byte `begin` on, which is one where a gap or a range that came begins."""
         size = self._size()
-        stop = self.extent_bytes if size is None else size
-        edges = [(0, 0), *self._covered, (stop, stop)]
-        return [(before[1], after[0]) for before, after in pairwise(edges) if before[1] < after[0]]
+        stop = begin
+        first = bisect_right(self._covered, begin, key=lambda covered: covered[1])
+        for place in range(first, len(self._covered)):
+            if stop < self._covered[place][0]:
+                yield stop, self._covered[place][0]
+            stop = self._covered[place][1]
+        if size is not None and stop < size:
+            yield stop, size
+
+    def _has_gap_behind(self, place: int) -> bool:
+        """Whether something is missing behind byte `place`, where the size is known."""
+        size = self._size() or 0
+        start, stop = self._covered[-1] if self._covered else (0, 0)
+        return place < size and not (start <= place and stop == size)
 
     def _missing_words(self) -> str:
-        gaps = self._gaps()
+        gaps = list(self._gaps())
         missing = ["the metadata"] if self._metadata is None else []
         missing += ["the end of file"] if self._end is None else []
         if gaps:

@@ -7,7 +7,7 @@ name when it has not been heard for too long.
 Source: CCSDS 727.0-B-5, sections 4.6 and 4.7, with deferred lost segment procedures at the receiver.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 from spacepackets.cfdp.defs import ConditionCode
@@ -165,7 +165,7 @@ class Sender:
 
     def __init__(self, files: Sequence[File], settings: Cfdp) -> None:
         self.sendings = [Sending(file, settings, number, acknowledged=True) for number, file in enumerate(files)]
-        self._ready = deque(self.sendings)
+        self._ready = OrderedDict(enumerate(self.sendings))
         self._timers = Timers()
         self._heard = 0
 
@@ -177,12 +177,12 @@ class Sender:
     def next(self, now_s: float, segment_bytes: int) -> Pdu | None:
         """What to send next, or None; as `Sending.next`."""
         while self._ready:
-            sending = self._ready[0]
+            number, sending = next(iter(self._ready.items()))
             if sending.ready:
                 pdu = sending.next(now_s, segment_bytes)
-                self._timers.note(sending.route.number, sending)
+                self._timers.note(number, sending)
                 return pdu
-            self._ready.popleft()
+            del self._ready[number]
         return None
 
     def hear(self, now_s: float, data: bytes) -> Finding | None:
@@ -214,9 +214,10 @@ class Sender:
 
     def _wake(self, sending: Sending) -> None:
         """Before all new files: the receiver waits, and both ends hold what is not finished."""
-        self._timers.note(sending.route.number, sending)
-        if not self._ready or self._ready[0] is not sending:
-            self._ready.appendleft(sending)
+        number = sending.route.number
+        self._timers.note(number, sending)
+        self._ready[number] = sending
+        self._ready.move_to_end(number, last=False)
 
 
 def _check(file: File, settings: Cfdp, number: int) -> None:

@@ -16,8 +16,8 @@ from taran_eo.wire.cfdp import Cfdp, File, Received
 from taran_eo.wire.channel import Channel
 from taran_eo.wire.coding import encode
 from taran_eo.wire.finding import Finding
-from taran_eo.wire.frames import frames
 from taran_eo.wire.framing import Framing
+from taran_eo.wire.multiplexing import frames
 from taran_eo.wire.packets import packet
 from taran_eo.wire.pdu import pack
 from taran_eo.wire.receiver import Receiver

@@ -12,8 +12,8 @@ from taran_eo.wire.cfdp import Cfdp
 from taran_eo.wire.channel import Channel, transmit
 from taran_eo.wire.coding import Decoded, decode, encode
 from taran_eo.wire.finding import Finding
-from taran_eo.wire.frames import Demultiplexer, frames
 from taran_eo.wire.framing import Framing
+from taran_eo.wire.multiplexing import Demultiplexer, frames
 from taran_eo.wire.packets import PACKET_HEADER_BYTES, packet, parse
 from taran_eo.wire.pdu import FileData, Pdu, pack
 

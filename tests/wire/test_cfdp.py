@@ -3,6 +3,7 @@
 import heapq
 import itertools
 from collections import Counter
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -17,6 +18,7 @@ from taran_eo.wire.pdu import Ack, EndOfFile, FileData, Finished, Metadata, Nak,
 from taran_eo.wire.receiver import Receiver
 from taran_eo.wire.receiving import REQUESTS_A_NAK
 from taran_eo.wire.sender import Sender, Sending
+from taran_eo.wire.timers import Timers
 
 SETTINGS = Cfdp(ack_s=1.0, nak_s=1.0, limit=3)
 SEGMENT = 10
@@ -212,16 +214,21 @@ def test_many_gaps_are_asked_for_in_short_pieces():
     size = 4 * REQUESTS_A_NAK * SEGMENT
     lost = {2 * place * SEGMENT for place in range(2 * REQUESTS_A_NAK)}
 
+    scopes = []
+
     def fate(direction, pdu):
         if isinstance(pdu, Nak):
             assert len(pdu.missing) == REQUESTS_A_NAK
+            assert all(pdu.scope[0] <= start < stop <= pdu.scope[1] for start, stop in pdu.missing)
+            scopes.append(pdu.scope)
         if isinstance(pdu, FileData) and pdu.offset in lost:
             lost.remove(pdu.offset)
             return 0
         return 1
 
     link = Link([File("one", content(size))], fate=fate).run()
-    assert link.sent["Nak"] == 2
+    # One sequence: where the scope of one ends, that of the next begins (727.0-B-5, 4.6.4).
+    assert scopes == [(0, size // 2 - SEGMENT), (size // 2 - SEGMENT, size)]
     assert link.receiver.received[0].complete
 
 
@@ -240,6 +247,124 @@ def test_what_was_asked_for_and_not_sent_is_not_asked_for_twice():
     for pdu in (first, third):
         receiver.hear(0.1, pdu)
     assert receiver.received[0].complete
+
+
+def said_by(receiver, now_s=0.0):
+    """All that a receiver has to say."""
+    return list(iter(lambda: receiver.next(now_s), None))
+
+
+@given(
+    size=st.integers(0, 3 * REQUESTS_A_NAK),
+    first=st.sets(st.integers(0, 3 * REQUESTS_A_NAK)),
+    between=st.lists(st.integers(0, 3 * REQUESTS_A_NAK), max_size=40),
+    begun=st.booleans(),
+)
+def test_a_list_of_what_is_missing_is_that_of_when_it_leaves(size, first, between, begun):
+    """Single bytes of a file come before and while it is asked for the others."""
+    receiver = Receiver(SETTINGS)
+    if begun:
+        receiver.hear(0.0, pack(Metadata(ROUTE, "a", size, ChecksumType.CRC_32)))
+    have = {place for place in first if place < size}
+    for place in have:
+        receiver.hear(0.0, pack(FileData(ROUTE, place, b"a")))
+    receiver.hear(0.0, pack(EndOfFile(ROUTE, ConditionCode.NO_ERROR, 0, size)))
+    assert isinstance(receiver.next(0.0), Ack)
+    naks, late = [], [place for place in between if place < size]
+    while isinstance(pdu := receiver.next(0.0), Nak):
+        naks.append(pdu)
+        asked = [place for start, stop in pdu.missing for place in range(start, stop)]
+        assert asked == [place for place in range(*pdu.scope) if place not in have]
+        assert ((0, 0) in pdu.missing) == (not begun and pdu.scope[0] == 0)
+        for place in late[:5]:
+            receiver.hear(0.0, pack(FileData(ROUTE, place, b"a")))
+            have.add(place)
+        del late[:5]
+    assert [nak.scope[0] for nak in naks[:1]] == [0] * (not begun or bool(naks))
+    assert (pdu is None) == (not begun or len(have) < size)
+
+
+def test_an_end_of_file_that_comes_again_does_not_put_off_what_is_due():
+    """Its acknowledgements are lost, and so was the first Finished, or the first list of what is missing."""
+    sending = Sending(File("one", b"abc"), SETTINGS, 0, acknowledged=True)
+    metadata, data, end = (pack(sending.next(0.0, SEGMENT)) for _ in range(3))
+    for first, due in ((metadata, Finished), (data, Nak)):
+        receiver = Receiver(SETTINGS)
+        for pdu in (first, data, end):
+            receiver.hear(0.0, pdu)
+        assert [type(pdu) for pdu in said_by(receiver)] == [Ack, due]
+        again = []
+        for now_s in (0.4, 0.8, 1.2):
+            receiver.tick(now_s)
+            receiver.hear(now_s, end)
+            again.append([type(pdu) for pdu in said_by(receiver, now_s)])
+        assert again == [[Ack], [Ack], [Ack, due]]
+
+
+# What hostile or broken streams cost.
+
+
+def test_an_end_of_file_that_comes_a_thousand_times_is_answered_once():
+    receiver = Receiver(SETTINGS)
+    for _ in range(1000):
+        receiver.hear(0.0, pack(END))
+    assert [type(pdu) for pdu in said_by(receiver)] == [Ack, Nak]
+
+
+def test_what_comes_last_of_what_was_asked_for_does_not_multiply_lists():
+    """Each byte from the end on ends where the last list ended."""
+    receiver = Receiver(SETTINGS)
+    size = 2000
+    for place in range(0, size // 2, 2):
+        receiver.hear(0.0, pack(FileData(ROUTE, place, b"a")))
+    receiver.hear(0.0, pack(EndOfFile(ROUTE, ConditionCode.NO_ERROR, 0, size)))
+    for place in range(size - 1, size - 200, -1):
+        receiver.hear(0.0, pack(FileData(ROUTE, place, b"a")))
+    assert len(said_by(receiver)) <= 2 + size / 4 / REQUESTS_A_NAK
+    assert receiver.rounds == 1
+
+
+def test_transactions_beyond_the_most_are_refused_by_name(monkeypatch):
+    monkeypatch.setattr("taran_eo.wire.receiver.MOST_TRANSACTIONS", 3)
+    receiver = Receiver(SETTINGS)
+    findings = [receiver.hear(0.0, pack(FileData(replace(ROUTE, number=n), 0, b"a"))) for n in (7, 8, 9, 10, 8)]
+    assert [finding and finding.what for finding in findings] == [
+        None, None, None, "a PDU of transaction 10, and 3 others are all that are kept", None
+    ]  # fmt: skip
+
+
+def test_a_flood_of_naks_leaves_what_is_to_be_sent_as_it_was():
+    """Each range and each transaction is kept once, however often it is asked for."""
+    files = [File("one", content(95)), File("two", content(95))]
+    sender = Sender(files, SETTINGS)
+    for _ in range(500):
+        for number in (0, 1):
+            sender.hear(0.0, pack(Nak(replace(ROUTE, number=number), (0, 95), ((0, 0), (0, 30), (20, 2000)))))
+    sent = list(iter(lambda: sender.next(0.0, 1000), None))
+    assert [(type(pdu), pdu.route.number) for pdu in sent] == [
+        (kind, number) for number in (1, 0) for kind in (Metadata, FileData, EndOfFile)
+    ]
+
+
+def test_timers_keep_one_deadline_each():
+    class Waiting:
+        deadline_s = None
+
+    timers, waiting = Timers(), [Waiting(), Waiting()]
+    for step in range(1000):
+        for number, one in enumerate(waiting):
+            one.deadline_s = 10.0 + step + number
+            timers.note(number, one)
+    assert len(timers._heap) == 2
+    assert timers.next_s() == 1009.0
+    waiting[1].deadline_s = 5.0
+    timers.note(1, waiting[1])
+    assert list(timers.due(4.9)) == []
+    assert list(timers.due(5.0)) == [1]
+    waiting[1].deadline_s = None
+    assert list(timers.due(2000.0)) == [0]
+    waiting[0].deadline_s = None
+    assert timers.next_s() is None
 
 
 # Class 1, and what a receiver makes of PDUs in general.
@@ -436,6 +561,7 @@ def test_every_setting_delivers(checksum, crc, widths):
         ({"apid": 2047}, "apid = 2047"),
         ({"limit": 0}, "limit = 0"),
         ({"ack_s": 0.0}, "ack_s = 0.0"),
+        ({"nak_s": 1e300}, "nak_s = 1e+300"),
         ({"checksum": "md5"}, "checksum = 'md5'"),
         ({"segment_byte": 9}, "Did you mean segment_bytes"),
     ],

@@ -1,5 +1,7 @@
 """Channel coding: frames into a stream and out of it again, whatever happened to the stream between."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import reedsolo
@@ -185,6 +187,17 @@ def test_markers_in_the_data_do_no_harm():
     found, findings = decoded(b"".join(units), framing)
     assert [d.frame for d in found] == [f for n, f in enumerate(sent) if n not in {5, 9}]
     assert sum(f.amount for f in findings if f.kind == "garbage") >= 700
+
+
+def test_a_stream_of_markers_alone_takes_little_memory():
+    """Behind each of them a frame may be, and what is there is not kept."""
+    framing = Framing(spacecraft=9, interleaving=0, frame_bytes=2048)
+    stream = bytes.fromhex("1acffc1d") * 10_000
+    tracemalloc.start()
+    assert sum(isinstance(item, Decoded) for item in decode(stream, framing)) <= len(stream) / framing.cadu_bytes
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 8e6
 
 
 def test_a_frame_that_is_beyond_repair_is_told_with_its_place():

@@ -11,7 +11,7 @@ from spacepackets.ccsds.tm_frame import TmTransferFrame
 from taran_eo.config import parse as parse_settings
 from taran_eo.errors import ConfigError, CorruptDataError
 from taran_eo.wire import Demultiplexer, Finding, Framing, frames, idle_frame, packet
-from taran_eo.wire.frames import frame_is_sound
+from taran_eo.wire.multiplexing import frame_is_sound
 from taran_eo.wire.packets import idle_packet
 
 SMALL = Framing(spacecraft=77, virtual_channel=3, interleaving=0, frame_bytes=40)
@@ -184,6 +184,15 @@ def test_frames_of_another_channel_or_version_are_foreign(framing):
         _, (finding,) = received(framing, [sealed(bytes(other))])
         assert finding.kind == "foreign"
         assert "spacecraft" in finding.what
+
+
+@pytest.mark.parametrize(("bits", "kinds"), [(0x80, ["layout"]), (0x20, ["layout"]), (0x10, ["layout"]), (0x47, [])])
+def test_an_aos_frame_that_is_a_replay_is_told_and_one_with_a_cycle_read(bits, kinds):
+    """CCSDS 732.0-B, signalling field: replay, use of the cycle, two spare bits, the cycle of the count."""
+    (frame,) = frames([packet(1, 0, bytes(26))], SMALL_AOS)
+    got, findings = received(SMALL_AOS, [sealed(frame[:5] + bytes([bits]) + frame[6:])])
+    assert [finding.kind for finding in findings] == kinds
+    assert len(got) == (not kinds)
 
 
 def test_a_frame_that_comes_late_is_named_and_used():

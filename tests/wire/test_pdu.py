@@ -86,6 +86,9 @@ def test_the_bytes_are_those_of_the_standard():
     assert pack(Metadata(ROUTE, "f", 256, ChecksumType.CRC_32)) == metadata
     assert pack(Ack(ROUTE, "finished", ConditionCode.NO_ERROR))[-3:] == bytes([6, 0x51, 0x01])
     assert pack(Finished(ROUTE, ConditionCode.NO_ERROR, complete=True))[-2:] == bytes([5, 0x02])
+    # A file that is too large: incomplete, refused by the filestore; the fault is with the receiver, entity 2.
+    rejected = Finished(ROUTE, ConditionCode.FILESTORE_REJECTION, complete=False)
+    assert pack(rejected)[-5:] == bytes([5, 0x45, 6, 1, 2])
 
 
 @given(data=st.binary(max_size=60))

@@ -25,6 +25,10 @@ AOS_VERSION = 1
 AOS_IDLE_CHANNEL = 63
 """The virtual channel of AOS frames that hold nothing (CCSDS 732.0-B)."""
 
+AOS_UNUSED = 0xB0
+"""Bits of the signalling field of AOS that we leave 0: the replay flag, and the two behind the one for the use of the
+count's cycle, spare until 732.0-B-3. The cycle itself would do no harm."""
+
 TM_STATUS = 0b00011 << 11
 """The data field status of a TM frame of packets: no secondary header, packets in order, segment length 11."""
 
@@ -183,7 +187,7 @@ class Demultiplexer:
             ours = version == 0
         else:
             version, spacecraft, channel = address >> 14, address >> 6 & 0xFF, address & 0x3F
-            plain = not frame[HEADER_BYTES] & 0xF8 or channel == AOS_IDLE_CHANNEL
+            plain = not (frame[5] & AOS_UNUSED or frame[HEADER_BYTES] & 0xF8) or channel == AOS_IDLE_CHANNEL
             ours = version == AOS_VERSION
         if not ours or spacecraft != framing.spacecraft or channel not in self._channels:
             what = f"A frame of version {version} comes from spacecraft {spacecraft}, virtual channel {channel}"
