@@ -102,6 +102,8 @@ def budget(link: Link, station: Station, range_km: float, elevation_deg: float, 
     air = float(atmosphere_db(link, station, np.array(elevation_deg)))
     warmer = float(sky_noise_db(link, station, np.array(elevation_deg)))
     given = "the link's settings"
+    itu = f"ITU-R P.618-13, {link.unavailable_percent} % of the year"
+    weather = given if link.unavailable_percent is None else itu
     return Budget(
         (
             Term("transmitter power, dBW", decibels(link.power_w), given),
@@ -111,7 +113,7 @@ def budget(link: Link, station: Station, range_km: float, elevation_deg: float, 
             Term("pointing", -link.pointing_loss_db, given),
             Term("polarization", -link.polarization_loss_db, given),
             Term("free space", -path, f"ITU-R P.525-4, {range_km:.0f} km"),
-            Term("atmosphere", -air, f"{given}, {elevation_deg:.1f} degrees"),
+            Term("atmosphere", -air, f"{weather}, {elevation_deg:.1f} degrees"),
             Term("station G/T, dB/K", station.g_t_at(link.frequency_hz), station.source),
             Term("noise of that atmosphere above a clear sky's", -warmer, "ITU-R P.618-13, section 3"),
             Term("Boltzmann constant, -dBW/K/Hz", -BOLTZMANN_DBW_K_HZ, "SI"),

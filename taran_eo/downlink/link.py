@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from taran_eo.config import Settings
+from taran_eo.downlink.atmosphere import itu_loss_db
 from taran_eo.downlink.modcod import (
     AMPLIFIER_LOSS_DB,
     CCSDS_WHOLE_FRAMES,
@@ -30,6 +32,8 @@ BOLTZMANN_DBW_K_HZ = 10.0 * math.log10(1.380649e-23)
 """The Boltzmann constant (SI), -228.6 dBW/K/Hz."""
 _EARTH_RADIUS_KM = 6371.0
 """Mean radius, for the range at an elevation (IUGG 1980)."""
+_ELEVATIONS_DEG = (*range(5, 30), *range(30, 91, 5))
+"""Where losses are computed; between them they are interpolated, to some hundredths of a decibel."""
 _AIR_K, _SPACE_K = 275.0, 2.7
 """Of what absorbs in the atmosphere, and of what lies behind it (ITU-R P.618-13, section 3)."""
 
@@ -51,8 +55,11 @@ class Link(Settings):
         feeder_loss_db: Between amplifier and antenna.
         pointing_loss_db: Of both antennas together.
         polarization_loss_db: Mismatch of polarization.
-        atmosphere_loss_db: Gases, clouds, rain and scintillation that constant and variable coding plan for;
-            `atmosphere.itu_loss_db` computes it for a place and an availability.
+        atmosphere_loss_db: Gases, clouds, rain and scintillation that constant and variable coding plan for, the same
+            at every station.
+        unavailable_percent: Share of an average year in which that may be more, 0.001 to 5: what constant and variable
+            coding plan for is then computed for the place of each station, in place of `atmosphere_loss_db` (ITU-R
+            P.618, extra ``itu``). None for the fixed loss.
         clear_sky_loss_db: What there is most of the time, which is what adaptive coding uses.
         implementation_loss_db: Of modem and filters, against an ideal receiver.
         symbol_rate_sym_s: Symbols a second.
@@ -73,6 +80,7 @@ class Link(Settings):
     pointing_loss_db: float = Field(default=0.5, ge=0, le=30)
     polarization_loss_db: float = Field(default=0.3, ge=0, le=30)
     atmosphere_loss_db: float = Field(default=2.0, ge=0, le=60)
+    unavailable_percent: float | None = Field(default=None, ge=0.001, le=5)
     clear_sky_loss_db: float = Field(default=0.6, ge=0, le=60)
     implementation_loss_db: float = Field(default=1.5, ge=0, le=30)
     symbol_rate_sym_s: float = Field(default=50e6, gt=0, allow_inf_nan=False)
@@ -224,9 +232,27 @@ def atmosphere_db(link: Link, station: Station, elevation_deg: Floats) -> Floats
 
     The path through a flat layer goes with the cosecant of the elevation, as ITU-R P.676 takes it
     from 5 degrees on; below, the loss of 5 degrees is kept.
+
+    Raises:
+        MissingExtraError: The loss is to be computed, and the package itur is not installed.
     """
-    at_five = link.clear_sky_loss_db if _adapts(link, station) else link.atmosphere_loss_db
-    return _through_air(at_five, elevation_deg)
+    if _adapts(link, station):
+        return _through_air(link.clear_sky_loss_db, elevation_deg)
+    return _planned_db(link, station, elevation_deg)
+
+
+def _planned_db(link: Link, station: Station, elevation_deg: Floats) -> Floats:
+    if link.unavailable_percent is None:
+        return _through_air(link.atmosphere_loss_db, elevation_deg)
+    losses_db = _losses_by_place(station, link.frequency_hz, link.unavailable_percent)
+    result: Floats = np.interp(elevation_deg, _ELEVATIONS_DEG, losses_db)
+    return result
+
+
+@lru_cache(maxsize=256)
+def _losses_by_place(station: Station, frequency_hz: float, unavailable_percent: float) -> Floats:
+    """Computed once a station: the recommendation takes a tenth of a second, a pass has thousands of samples."""
+    return itu_loss_db(station, frequency_hz, np.array(_ELEVATIONS_DEG), unavailable_percent)
 
 
 def sky_noise_db(link: Link, station: Station, elevation_deg: Floats) -> Floats:
@@ -241,7 +267,7 @@ def sky_noise_db(link: Link, station: Station, elevation_deg: Floats) -> Floats:
     if station.noise_k is None or _adapts(link, station):
         return np.zeros(np.shape(elevation_deg))
     clear = _through_air(link.clear_sky_loss_db, elevation_deg)
-    planned = np.maximum(_through_air(link.atmosphere_loss_db, elevation_deg), clear)
+    planned = np.maximum(_planned_db(link, station, elevation_deg), clear)
     warmer_k = (_AIR_K - _SPACE_K) * (10.0 ** (-clear / 10.0) - 10.0 ** (-planned / 10.0))
     result: Floats = 10.0 * np.log10(1.0 + warmer_k / station.noise_k)
     return result

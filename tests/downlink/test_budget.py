@@ -14,7 +14,15 @@ from taran_eo.config import parse
 from taran_eo.downlink.atmosphere import itu_loss_db
 from taran_eo.downlink.budget import budget, fixed_for, shortfall
 from taran_eo.downlink.flux import flux_dbw_m2, flux_limit_dbw_m2
-from taran_eo.downlink.link import Link, es_n0_db, free_space_loss_db, rates_bit_s, sky_noise_db, slant_range_km
+from taran_eo.downlink.link import (
+    Link,
+    atmosphere_db,
+    es_n0_db,
+    free_space_loss_db,
+    rates_bit_s,
+    sky_noise_db,
+    slant_range_km,
+)
 from taran_eo.downlink.modcod import CCSDS, DVB_S2, Coding, ModCod, best_modcod, named
 from taran_eo.downlink.stations import Station, dish_gain_dbi, station
 from taran_eo.errors import ConfigError, MissingExtraError
@@ -316,3 +324,23 @@ def test_what_itu_does_not_cover_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "itur", None)
     with pytest.raises(MissingExtraError, match=r"taran-eo\[itu\]"):
         itu_loss_db(place, 8.2e9, np.array([5.0]), 0.5)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("itur") is None, reason="the extra itu is not installed")
+def test_a_link_plans_for_the_weather_of_each_place():
+    link = Link(unavailable_percent=0.5)
+    elevations = np.array([5.0, 7.5, 12.3, 33.0, 88.0])
+    for name in ("svalbard", "kiruna"):
+        place = station(name)
+        computed = itu_loss_db(place, link.frequency_hz, elevations, 0.5)
+        np.testing.assert_allclose(atmosphere_db(link, place, elevations), computed, atol=0.05)
+    north, south = (float(atmosphere_db(link, station(name), np.array(5.0))) for name in ("svalbard", "wallops"))
+    assert north < south
+    # Below 5 degrees the loss of 5 degrees is kept; adaptive coding uses the sky as it is.
+    assert atmosphere_db(link, station("svalbard"), np.array(2.0)) == pytest.approx(north)
+    adaptive = Link(unavailable_percent=0.5, coding=Coding.ADAPTIVE)
+    assert atmosphere_db(adaptive, station("svalbard"), np.array(5.0)) == pytest.approx(adaptive.clear_sky_loss_db)
+    lines = budget(link, station("svalbard"), 1500.0, 10.0, DVB_S2[3]).terms
+    assert any("0.5 % of the year" in term.source for term in lines)
+    with pytest.raises(ValidationError):
+        Link(unavailable_percent=9.0)
