@@ -19,6 +19,7 @@ FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+?) -->\n+)?```(?P<kind>bash|python)\n(?P<text>.*?)^```$", re.M | re.S
 )
 SETS_UP = ("make ", "pip install")
+SHOWN = ("strategy", "on the wire", "less than raw", "than JPEG-LS", "ships down", "age median", "contacts used")
 FORMATS = (
     *("e2m1", "e1m2", "int4", "e2m2", "e3m1", "int5", "e2m3", "e3m2", "e4m1", "int6"),
     *("e3m3", "e4m2", "int7", "e4m3", "e5m2", "int8"),
@@ -63,6 +64,25 @@ def test_the_table_of_formats_is_that_of_the_study(repository: Path) -> None:
     assert re.findall(r"^\| (?:int|e)\d.*\|$", readme, re.M) == expected
 
 
+def test_the_tables_of_the_way_down_are_measured(repository: Path) -> None:
+    """Every row of the ladder, and of the strategies what the README has room for."""
+    results = repository / "pipelines" / "results"
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in (results / "ladder.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    assert len(rows) == 9
+    assert [line for line in rows if line not in readme] == []
+    told = (results / "downlink_svalbard_kiruna" / "strategies.md").read_text(encoding="utf-8").split("\n\n")[1]
+    names, _, *strategies = (_cells(line) for line in told.splitlines())
+    assert len(strategies) == 9
+    for row in strategies:
+        shown = [cell for name, cell in zip(names, row, strict=True) if name in SHOWN]
+        assert f"| {' | '.join(shown)} |" in readme
+
+
+def _cells(line: str) -> list[str]:
+    return line.strip("| ").split(" | ")
+
+
 def test_what_is_said_of_the_gate_is_measured(repository: Path) -> None:
     study = json.loads((repository / "pipelines/results/ship_gate.json").read_text())
     row, model, gate = study["rows"][f"{study['chosen']:g}"], Model.open(), Model.open(shipped(DEFAULT_GATE))
@@ -81,8 +101,12 @@ def test_every_interval_of_the_readme_is_measured(repository: Path) -> None:
     results = [json.loads(path.read_text()) for path in repository.glob("pipelines/results/study_*.json")]
     measured = {ends for low, high in _intervals(results) for ends in _spelled(100 * low, 100 * high)}
     for card in repository.glob("models/*/CARD.md"):
-        for low, high in re.findall(r"^\| iou(?:, \w+)? \| \S+ \[(\S+), (\S+)\]", card.read_text(), re.M):
+        score = r"^\| (?:iou|ship_recall)(?:, \w+)? \| \S+ \[(\S+), (\S+)\]"
+        for low, high in re.findall(score, card.read_text(), re.M):
             measured |= _spelled(float(low), float(high)) | {f"{low}, {high}"}
+    ladder = json.loads((repository / "pipelines/results/ladder.json").read_text())["rows"]
+    for row in ladder:
+        measured |= {"{:.3g}, {:.3g}".format(*row[name][1:]) for name in ("less_than_raw", "less_than_jpeg_ls")}
     gate = json.loads((repository / "pipelines/results/ship_gate.json").read_text())
     measured.add("{:.3f}, {:.3f}".format(*gate["rows"][f"{gate['chosen']:g}"]["work_mixed_ci"]))
     readme = (repository / "README.md").read_text(encoding="utf-8")
