@@ -57,7 +57,7 @@ class Overheads:
     def file_frames(self, file_bytes: NDArray[np.int64], name_bytes: int = NAME_BYTES) -> NDArray[np.int64]:
         """Frames of one file, the last one filled up.
 
-        Segments of file data end where frames end, as `taran_eo.wire.transfer.segment_bytes` cuts them.
+        Segments of file data end where frames end, as `taran_eo.wire.way.segment_bytes` cuts them.
 
         Args:
             file_bytes: int64[...].
