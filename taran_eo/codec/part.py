@@ -1,6 +1,6 @@
 """Parts: what travels of a product, each found, checked and understood by itself, whatever was lost around it.
 
-Layout, version 3 of products (numbers are LEB128 unless a width is given)::
+Layout, version 3 of products (PRODUCT.md has all of it; numbers are LEB128 unless a width is given)::
 
     "TP" | 0x30 + kind | length of the rest without the CRC-32 | key (6 bytes) | first | length of each item, closed
     by 0 | items | CRC-32 of all before it (4 bytes, little endian)

@@ -1,6 +1,7 @@
 """The product ladder: levels, parts and bundles, there and back, whole or in what is left of them."""
 
 import dataclasses
+import hashlib
 import json
 import math
 import zlib
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -375,6 +377,57 @@ def test_bundles_hold_all_products_and_what_matters_most_comes_first():
     # Without the first two files and one of pixels, all is known but one piece of pixels.
     left = gather(part for bundle in (*twice[2:6], *twice[7:]) for part in scan(bundle.data))
     assert [product.missing() for product in left.products] == [(), (), ("1 of 2 items of level chips: 0",)]
+
+
+def test_a_reader_that_knows_only_the_page_reads_a_product():
+    """PRODUCT.md in thirty lines, without a line of the package but its dictionary."""
+
+    def numbers(data):
+        found, shift, value = [], 0, 0
+        for byte in data:
+            value, shift = value | (byte & 127) << shift, shift + 7
+            if byte < 128:
+                found.append(value)
+                shift = value = 0
+        return found
+
+    def number(data, place):
+        size = next(i for i in range(5) if data[place + i] < 128) + 1
+        return numbers(data[place : place + size])[0], place + size
+
+    data, place, items = pack(EXAMPLE), 0, {}
+    while place < len(data):
+        assert data[place : place + 2] == b"TP" and data[place + 2] >> 4 == 3
+        length, body = number(data, place + 3)
+        end = body + length
+        assert int.from_bytes(data[end : end + 4], "little") == zlib.crc32(data[place:end])
+        key, (first, at), sizes = data[body : body + 6], number(data, body + 6), []
+        while True:
+            size, at = number(data, at)
+            if size == 0:
+                break
+            sizes.append(size)
+        for size in sizes:
+            items[data[place + 2] & 15, first] = key, data[at : at + size]
+            first, at = first + 1, at + size
+        assert at == end
+        place = end + 4
+    texts = {}
+    for kind in (15, 0):
+        key, item = items[kind, 0]
+        size, at = number(item, 0)
+        dictionary = zstandard.ZstdCompressionDict(header_module._DICTIONARY, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        opened = zstandard.ZstdDecompressor(dict_data=dictionary, format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+        text = opened.decompressobj().decompress(item[at:])
+        assert len(text) == size and hashlib.sha256(text).digest()[:6] == key
+        texts[kind] = json.loads(text)
+    assert texts[0]["origin"] == items[15, 0][0].hex()
+    for kind, level in ((1, "ships"), (2, "mask")):
+        _, item = items[kind, 0]
+        digest = hashlib.sha256(len(item).to_bytes(8, "little") + item).hexdigest()[:8]
+        assert texts[0]["levels"][level] == [1, digest]
+    row, col, *rest = numbers(items[1, 0][1])
+    assert [(each >> 1) ^ -(each & 1) for each in (row, col)] + rest == list(dataclasses.astuple(SHIP))
 
 
 def legacy_of(fields, blocks=b""):

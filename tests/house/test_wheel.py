@@ -36,8 +36,9 @@ def test_only_one_package_with_its_model(wheel: Path) -> None:
         for file in ("flight.safetensors", "SHA256SUMS")
     ]
     exports = ("deploy/leon3/start.S", "deploy/instructions.json", "c_runtime/taran.c", "c_runtime/export/Makefile.in")
-    data = ("export/ARCHIVE.md", "export/scripts/replay.py", "downlink/stations.toml", "downlink/traffic.json")
-    for needed in ("py.typed", *data, *models, *exports):
+    pages = ("export/ARCHIVE.md", "codec/PRODUCT.md", "export/scripts/replay.py")
+    data = ("downlink/stations.toml", "downlink/traffic.json")
+    for needed in ("py.typed", *pages, *data, *models, *exports):
         assert f"taran_eo/{needed}" in names
     assert not [name for name in names if name.endswith((".pyc", ".csv", ".jpg", ".tif"))]
 
