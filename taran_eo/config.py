@@ -185,20 +185,25 @@ def _remedy(fault: Any, key: str, model: type[BaseModel]) -> str:  # noqa: ANN40
     if fault["type"] == "missing":
         return f"Add the key {last} to that table"
     if fault["type"] == "extra_forbidden":
-        known = _keys(model)
-        near = difflib.get_close_matches(last, known, n=1)
-        return f"Did you mean {near[0]}?" if near else f"Remove it; known keys are {', '.join(known)}"
+        table, paths = key.rpartition(".")[0], _paths(model)
+        near = difflib.get_close_matches(last, [path.rpartition(".")[2] for path in paths], n=1)
+        if not near:
+            return f"Remove it; known keys are {', '.join(paths)}"
+        # A key that belongs into another table is told with that.
+        meant = [path for path in paths if path.rpartition(".")[2] == near[0]]
+        here = any(path.rpartition(".")[0] == table for path in meant)
+        return f"Did you mean {near[0] if here else meant[0]}?"
     if fault["type"] == "value_error":
         return "Change one of the keys that it names"
     return f"Give {key} a value of that kind"
 
 
-def _keys(model: type[BaseModel]) -> list[str]:
-    """All keys that a model and the models inside it know, for a suggestion."""
-    keys: list[str] = []
+def _paths(model: type[BaseModel], table: str = "") -> list[str]:
+    """All keys that a model and the models inside it know, with their tables, for a suggestion."""
+    paths: list[str] = []
     for name, field in model.model_fields.items():
-        keys.append(name)
+        paths.append(f"{table}{name}")
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            keys.extend(_keys(kind))
-    return keys
+            paths.extend(_paths(kind, f"{table}{name}."))
+    return paths

@@ -61,7 +61,7 @@ def _pyplot() -> Any:  # noqa: ANN401 - a module
 
 
 def _bytes(plt: Any, results: Results) -> Any:  # noqa: ANN401 - of matplotlib
-    """Bytes on the wire by strategy, and of the sensor."""
+    """Bytes to send by strategy, and of the sensor."""
     simulation, rows = results.simulation, results.rows
     figure, axis = plt.subplots(figsize=(9, 0.45 * len(rows) + 1.6))
     places = np.arange(len(rows))
@@ -79,7 +79,7 @@ def _bytes(plt: Any, results: Results) -> Any:  # noqa: ANN401 - of matplotlib
     axis.axvline(simulation.capacity_bits / 8, color="#d55e00", lw=1.2, ls="--", label="what all contacts carry")
     axis.set_yticks(places, [row.strategy for row in rows])
     axis.invert_yaxis()
-    axis.set_xlabel("bytes on the wire with all overheads, retransmission left out")
+    axis.set_xlabel("bytes to send with all overheads, retransmission left out")
     axis.grid(axis="x", alpha=0.3)
     axis.set_axisbelow(True)
     figure.legend(*axis.get_legend_handles_labels(), loc="upper left", ncols=2, fontsize=9, frameon=False)

@@ -52,7 +52,8 @@ def sessions_of(
     if not found:
         raise ConfigError(
             f"No satellite is ever seen from {', '.join(each.name for each in stations)} in {scenario.days:g} days",
-            remedy="Add a station nearer to the poles, lower min_elevation_deg, raise the orbit, or simulate longer",
+            remedy="Add a station at a latitude that the orbit comes near, lower min_elevation_deg, raise the orbit, "
+            "or simulate longer",
             stations=tuple(each.name for each in stations),
         )
     hidden = unseen(stations, found)

@@ -7,7 +7,17 @@ from taran_eo.downlink.results import Results, Row, Waited
 from taran_eo.downlink.scenario import Scenario
 
 HEAD = (
-    *("strategy", "on the wire", "less than raw", "than JPEG-LS", "ships down", "age median", "95 %", "on time"),
+    *(
+        "strategy",
+        "to send",
+        "less than raw",
+        "than JPEG-LS",
+        "sent",
+        "detections down",
+        "age median",
+        "95 %",
+        "on time",
+    ),
     *("contacts used", "storage peak", "still on board", "lost", "processor busy", "compute", "transmit"),
 )
 
@@ -50,7 +60,7 @@ def _told(results: Results) -> list[str]:
         f"{scenario.days:g} day{'s' * (scenario.days != 1)} from {scenario.start:%Y-%m-%d %H:%M} UTC: {contacts} "
         f"contacts, which carry {size(simulation.capacity_bits / 8)}",
         f"imaged {simulation.imaged_km2:,.0f} km2 in {simulation.segments} segments: {size(simulation.raw_bytes)} from "
-        f"the sensor, {ships:,.0f} ships as the model finds them",
+        f"the sensor, {ships:,.0f} detections, false alarms among them",
     ]
 
 
@@ -61,11 +71,13 @@ def _notes(results: Results) -> list[str]:
     coded = "frames with Reed-Solomon" if scenario.wire.framing.interleaving else "frames"
     often = "once, but ships and masks twice, since nobody can ask for them again" if scenario.one_way else "once"
     told = (
-        f"On the wire: bundles, CFDP, space packets, {coded}, and markers, each product {often}; the code of the "
-        "link is counted in what contacts carry. Less than raw: against the bits of the sensor without any overhead, "
-        "below 1 where more goes than the sensor gave. Ships down: those that the model finds, on board or on the "
-        f"ground in what came down; of all ships it finds {recall} ({processing.recall_source}), and where imagery "
-        f"goes down, whoever looks at it on the ground may find more. JPEG 2000 at "
+        f"To send: bundles, CFDP, space packets, {coded}, and markers, each product {often}; the code of the link is "
+        "counted in what contacts carry. Less than raw: raw bits of the sensor, without any overhead, over what is to "
+        "send, below 1 where that is more. Sent: what contacts had room for, retransmission included. Detections: what "
+        "the model takes for ships, on board or on the ground in what came down, false alarms among them; of all "
+        f"ships it finds {recall} ({processing.recall_source}), and where imagery goes down, whoever looks at it on "
+        "the ground may find more. Chips and regions are estimated from their pixels where the run that traffic was "
+        "fitted on held none. JPEG 2000 at "
         f"{scenario.ratios.jpeg_2000_psnr_db:g} dB; what that costs in ships was not measured. "
         "Age: from the end of a segment to the last frame of the first product "
         "that tells of its ships, over all segments, those that never came being the oldest; a dash where so many "
@@ -92,6 +104,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         size(row.wire_bytes),
         times(row.less_than_raw),
         "-" if row.less_than_jpeg_ls is None else times(row.less_than_jpeg_ls),
+        size(row.sent_bytes),
         _percent(row.ships_share),
         _hours(row.age_median_h),
         _hours(row.age_p95_h),

@@ -10,7 +10,7 @@ from taran_eo import journal
 from taran_eo.codec import Part, Product, gather, scan
 from taran_eo.errors import CorruptDataError, OutputError
 from taran_eo.ground.scene import settle
-from taran_eo.outputs import LONGEST_NAME_BYTES, together
+from taran_eo.outputs import LONGEST_NAME_BYTES, together, writing
 from taran_eo.provenance import sha256_file
 
 REPORT = "reception.json"
@@ -67,7 +67,7 @@ def land(files: Iterable[bytes], folder: Path, *, findings: Sequence[str] = ()) 
 
     Args:
         files: The bytes of files, zeros where they have holes.
-        folder: Where the outputs go; scenes of the same name from earlier calls are replaced.
+        folder: Where the outputs go; what its report tells of an earlier call is removed.
         findings: What is known to be wrong with the files, for the report.
 
     Raises:
@@ -79,6 +79,7 @@ def land(files: Iterable[bytes], folder: Path, *, findings: Sequence[str] = ()) 
             remedy="Choose another folder",
             path=folder,
         )
+    _clear(folder)
     faults: list[str] = []
     gathered = gather(part for data in files for part in _scanned(data, faults))
     lost = (*gathered.orphans, *faults, *(f"a part that cannot be used: {fault.what}" for fault in gathered.faults))
@@ -93,6 +94,25 @@ def land(files: Iterable[bytes], folder: Path, *, findings: Sequence[str] = ()) 
             text = json.dumps(asdict(landing), indent=2) + "\n"
             temporaries[folder / REPORT].write_text(text, encoding="utf-8")
     return landing
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier call wrote, by its report, so that nothing old passes for received."""
+    report = folder / REPORT
+    try:
+        scenes = json.loads(report.read_bytes())["scenes"]
+        earlier = [folder / output for scene in scenes for output in scene["outputs"]]
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{report} is no report of the ground", remedy="Choose another folder, or delete it", path=report
+        ) from error
+    for path in earlier:
+        # A report that was changed may name other files.
+        if path.resolve().is_relative_to(folder.resolve()):
+            with writing(path):
+                path.unlink(missing_ok=True)
 
 
 def _scanned(data: bytes, faults: list[str]) -> Iterator[Part]:

@@ -20,13 +20,13 @@ from taran_eo.codec.chip import COARSE, PIECE, open_chip
 from taran_eo.codec.header import Step
 from taran_eo.codec.image import expand
 from taran_eo.codec.ship_list import PER_PIXEL, TOP_SCORE
-from taran_eo.errors import CorruptDataError
+from taran_eo.errors import CorruptDataError, MissingExtraError, TaranError
 from taran_eo.ground.preview import Preview
 from taran_eo.imagery.mask import NODATA
 from taran_eo.imagery.source import gdal
 from taran_eo.imagery.window import Window
 from taran_eo.imagery.writer import MaskWriter, RasterWriter
-from taran_eo.outputs import MASK, SHIPS_IN_PIXELS, SHIPS_ON_EARTH, place, together, writing
+from taran_eo.outputs import MASK, SHIPS_IN_PIXELS, SHIPS_ON_EARTH, place, together
 from taran_eo.ships import Ship, feature_collection, ships_in
 
 PREVIEW = ".preview.png"
@@ -75,20 +75,7 @@ def settle(product: Product, folder: Path, name: str) -> tuple[tuple[Path, ...],
     with together(folder, tuple(writers)) as temporaries:
         for file, write in writers.items():
             write(temporaries[file])
-    for stale in set(_outputs(folder, name)) - set(writers):
-        with writing(stale):
-            stale.unlink()
     return tuple(writers), tuple(scene.unreadable)
-
-
-def _outputs(folder: Path, name: str) -> Iterator[Path]:
-    """What an earlier call may have left of a scene of that name."""
-    for ending in (SHIPS_IN_PIXELS, SHIPS_ON_EARTH, MASK, REGIONS, SCENE, PREVIEW):
-        if (path := place(folder, name, ending)).is_file():
-            yield path
-    chip = place(folder, name, CHIP)
-    numbered = re.compile(re.escape(chip.name) + r"\d{5,}\.tif")
-    yield from (path for path in chip.parent.iterdir() if numbered.fullmatch(path.name))
 
 
 class _Scene:
@@ -113,12 +100,12 @@ class _Scene:
             found[SCENE] = lambda path: self._write_pixels(path, PIECE, self._scene_block)
         if "regions" in levels:
             found[REGIONS] = lambda path: self._write_pixels(path, self.header.tile, self._region_block)
+        if "mask" in levels:
+            found[MASK] = self._write_mask
         for number, item in sorted(self.product.items.get("chips", {}).items()):
             # Opened twice rather than all held: a harbour has thousands.
             if self._read(f"chip {number + 1}", partial(self._chip, item)) is not None:
                 found[f"{CHIP}{number + 1:05d}.tif"] = partial(self._write_chip, item)
-        if "mask" in levels:
-            found[MASK] = self._write_mask
         return found | {PREVIEW: self._write_preview}
 
     def _georeference(self) -> tuple[CRS | None, Affine | None]:
@@ -150,15 +137,15 @@ class _Scene:
         )
 
     def _read(self, what: str, read: Callable[[], T]) -> T | None:
-        """What `read` gives, or None where it finds that no encoder of ours wrote that."""
+        """What `read` gives, or None where no encoder of ours wrote that, or what would read it is not installed."""
         try:
             return read()
-        except CorruptDataError as error:
+        except (CorruptDataError, MissingExtraError) as error:
             self._told(what, error)
             return None
 
-    def _told(self, what: str, error: CorruptDataError) -> None:
-        self.unreadable.append(f"{what} cannot be read: {error.what}")
+    def _told(self, what: str, error: TaranError) -> None:
+        self.unreadable.append(f"{what} cannot be read: {error}")
 
     def _write_ships(self, path: Path) -> None:
         header = self.header
@@ -192,6 +179,7 @@ class _Scene:
         _, rows, cols = pixels.shape
         with RasterWriter(path, rows, cols, crs=self.crs, transform=transform, bands=self.header.bands) as writer:
             writer.write(Window(0, 0, rows, cols), pixels)
+        self.preview.pixels(Window(row, col, rows, cols), pixels)
 
     def _write_pixels(self, path: Path, side: int, block: Callable[[int, Window], Pixels | None]) -> None:
         """Pixels in squares of a side; black where they are missing, which the report tells and the preview shows."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -330,6 +331,24 @@ def test_the_folder_of_a_run_is_not_that_of_the_ground(sent):
     assert verify(sent("mask")).findings == ()
 
 
+def test_a_folder_whose_report_is_none_is_left_alone(tmp_path):
+    (tmp_path / "reception.json").write_text('{"scenes": [{"outputs": ["../else"]}]}')
+    (tmp_path.parent / "else").write_bytes(b"not ours")
+    land([], tmp_path)
+    assert (tmp_path.parent / "else").read_bytes() == b"not ours"
+    (tmp_path / "reception.json").write_text("[]")
+    with pytest.raises(OutputError, match="no report"):
+        land([], tmp_path)
+
+
+def test_what_needs_a_library_that_is_missing_costs_nothing_else(sent, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    landing = landed(sent("chips"), tmp_path)
+    assert any("taran-eo[codecs]" in line for line in landing.scenes[0].missing)
+    assert (read_mask(tmp_path / "coast/ships.mask.tif").labels == 1).any()
+    assert json.loads((tmp_path / "coast/ships.ships.geojson").read_text())["features"]
+
+
 def test_a_second_landing_leaves_nothing_of_the_first(sent, tmp_path):
     landed(sent("chips"), tmp_path)
     (tmp_path / "coast" / "ships.chip_0x.tif").write_bytes(b"not ours")
@@ -337,6 +356,8 @@ def test_a_second_landing_leaves_nothing_of_the_first(sent, tmp_path):
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     outputs = {name for scene in landing.scenes for name in scene.outputs}
     assert names == {*outputs, "reception.json", "coast/ships.chip_0x.tif"}
+    land([], tmp_path)
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"reception.json", "ships.chip_0x.tif"}
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(1, 1), (1, 900), (129, 129), (800, 20)])

@@ -43,6 +43,7 @@ def test_a_file_becomes_a_frozen_value(tmp_path: Path) -> None:
         ('epochs = "3"\n', r"epochs = '3': .*integer"),
         ("epochs = true\n", r"epochs = True: .*integer"),
         ("epochs = 3\nepoch = 3\n", r"epoch = 3 is not a known key. Did you mean epochs\?"),
+        ("epochs = 3\nrate = 1\n", r"rate = 1 is not a known key. Did you mean optimizer.rate\?"),
         ("epochs = 3\n[optimizer]\nrat = 1\n", r"optimizer.rat = 1 is not a known key. Did you mean rate\?"),
         ("epochs = 3\n[optimizer]\nrate = 0\n", r"optimizer.rate = 0: .*greater than 0"),
         ("epochs = 3\nzzz = 1\n", r"zzz = 1 .*known keys are epochs, images, optimizer"),

@@ -19,7 +19,7 @@ FENCE = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+?) -->\n+)?```(?P<kind>bash|python)\n(?P<text>.*?)^```$", re.M | re.S
 )
 SETS_UP = ("make ", "pip install")
-SHOWN = ("strategy", "on the wire", "less than raw", "than JPEG-LS", "ships down", "age median", "contacts used")
+SHOWN = ("strategy", "to send", "less than raw", "than JPEG-LS", "detections down", "age median", "contacts used")
 FORMATS = (
     *("e2m1", "e1m2", "int4", "e2m2", "e3m1", "int5", "e2m3", "e3m2", "e4m1", "int6"),
     *("e3m3", "e4m2", "int7", "e4m3", "e5m2", "int8"),
