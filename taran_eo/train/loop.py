@@ -12,7 +12,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -23,16 +22,13 @@ from taran_eo.nn.quantized import QuantizedNetwork
 from taran_eo.nn.rounding import compile_kernels
 from taran_eo.nn.scales import Scale
 from taran_eo.provenance import Environment, environment
-from taran_eo.train.augment import augment, paste
-from taran_eo.train.data import Crop, Pool, cut
-from taran_eo.train.losses import SegmentationLoss
 from taran_eo.train.recipe import Recipe, Schedule
+from taran_eo.train.task import Task
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 CHECKPOINT_EVERY = 200
 LOG_EVERY = 20
-DIFFICULTY_MEMORY = 0.7
 WORTH_COMPILING = 50
 """Steps from which a quantized run gains more by compiled kernels than compiling takes."""
 
@@ -63,61 +59,9 @@ def learning_rate(step: int, schedule: Schedule) -> float:
     return schedule.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
 
 
-class Sampler:
-    """Draws batches of crops from the pools of a recipe."""
-
-    def __init__(self, recipe: Recipe, found: list[Pool]) -> None:
-        self.recipe = recipe
-        self.pools = found
-        shares = np.array([pool.share for pool in found])
-        self.shares = shares / shares.sum()
-        self.donors = [pool for pool in found if pool.on_ships and pool.paste]
-
-    def crop(self, rng: np.random.Generator) -> Crop:
-        """Draw one augmented crop."""
-        size = self.recipe.schedule.crop
-        number = int(rng.choice(len(self.pools), p=self.shares))
-        pool = self.pools[number]
-        index = pool.draw(rng)
-        pixels, mask = cut(pool.images[index], size, rng, on_ship=pool.on_ships)
-        if self.donors and not mask.any() and rng.random() < self.recipe.augmentation.paste:
-            donors = self.donors[int(rng.integers(len(self.donors)))]
-            pixels, mask = paste(pixels, mask, *cut(donors.images[donors.draw(rng)], size, rng, on_ship=True), rng)
-        pixels, mask = augment(pixels, mask, self.recipe.augmentation, rng)
-        return Crop(pixels, mask, number, index)
-
-    def batch(self, step: int) -> list[Crop]:
-        """The crops of step `step`; depends on nothing but the recipe, the step and the difficulties."""
-        rng = np.random.default_rng([self.recipe.seed, step])
-        return [self.crop(rng) for _ in range(self.recipe.schedule.batch)]
-
-    def learn(self, crops: list[Crop], losses: list[float]) -> None:
-        """Draw empty images that were hard more often: the false alarms of today are the batch of tomorrow."""
-        strength = self.recipe.schedule.hard_negatives
-        for crop, loss in zip(crops, losses, strict=True):
-            pool = self.pools[crop.pool]
-            if not pool.on_ships and not crop.mask.any():
-                hard = 1.0 + strength * min(100.0 * loss, 10.0)
-                kept = DIFFICULTY_MEMORY * pool.difficulty[crop.index]
-                pool.difficulty[crop.index] = kept + (1 - DIFFICULTY_MEMORY) * hard
-
-
-def in_cells(truth: Tensor, logits: Tensor) -> Tensor:
-    """The truth ``[n, 1, rows, cols]`` for logits that may be coarser: a cell is ship where any of its pixels is."""
-    cell = truth.shape[-1] // logits.shape[-1]
-    return truth if cell == 1 else nn.functional.max_pool2d(truth, cell)
-
-
-def tensors(crops: list[Crop], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Stack crops into ``float32[n, 3, rows, cols]`` pixels and ``float32[n, 1, rows, cols]`` truth."""
-    pixels = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2)
-    truth = torch.from_numpy(np.stack([crop.mask for crop in crops]))[:, None]
-    return pixels.to(device).float().contiguous(memory_format=torch.channels_last), truth.to(device).float()
-
-
 @dataclass(frozen=True)
 class Teacher:
-    """A float network whose probabilities are learned beside the labels.
+    """A float network whose answers are learned beside the labels.
 
     Attributes:
         network: In evaluation mode.
@@ -126,12 +70,6 @@ class Teacher:
 
     network: nn.Module
     weight: float
-
-    def loss(self, pixels: Tensor, logits: Tensor) -> Tensor:
-        """Cross entropy with the teacher's probabilities; least where both say the same."""
-        with torch.no_grad():
-            taught = self.network(pixels).float().sigmoid()
-        return nn.functional.binary_cross_entropy_with_logits(logits, in_cells(taught, logits))
 
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -146,18 +84,20 @@ def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 def train(
     network: nn.Module,
-    sampler: Sampler,
+    task: Task[Any],
+    recipe: Recipe,
     folder: Path,
     report: Callable[[Progress], None],
     *,
     resume: bool,
     teacher: Teacher | None = None,
 ) -> tuple[nn.Module, tuple[Environment, ...]]:
-    """Train a network as the recipe of a sampler says.
+    """Train a network as a recipe says.
 
     Args:
         network: What to train; its parameters are changed in place.
-        sampler: Draws the batches.
+        task: Draws the batches, and says what they cost.
+        recipe: The run.
         folder: Where the checkpoint, ``log.csv`` and the TensorBoard log go.
         report: Called after each step.
         resume: Go on from the checkpoint in `folder`, if there is one, else start.
@@ -170,18 +110,17 @@ def train(
         ConfigError: The checkpoint is damaged or belongs to another recipe.
         DivergedError: The loss or its gradient is no longer finite.
     """
-    recipe, schedule = sampler.recipe, sampler.recipe.schedule
+    schedule = recipe.schedule
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
     groups = _groups(network, recipe)
-    optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
-    loss_of = SegmentationLoss(schedule)
+    optimizer = _optimizer(groups, schedule)
     if teacher is not None:
         teacher.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if isinstance(network, QuantizedNetwork) and schedule.steps >= WORTH_COMPILING:
         compile_kernels()
-    state = _State(recipe.identity(), network, average, optimizer, sampler)
+    state = _State(recipe, network, average, optimizer, task)
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
         (folder / CHECKPOINT).unlink(missing_ok=True)  # a run begun anew and killed must not go on from the old one
@@ -199,14 +138,14 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, schedule) * group.get("rate", 1.0)
             torch.manual_seed(recipe.seed + step)  # for dropout, so that a run that goes on draws what it would have
-            crops = sampler.batch(step)
-            pixels, truth = tensors(crops, device)
+            batch = task.batch(step)
+            pixels, truth = batch.pixels.to(device), batch.truth.to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16"):
                 logits = network(pixels).float()
-                taught = None if teacher is None else teacher.loss(pixels, logits)
-            loss, each = loss_of(logits, in_cells(truth, logits))
-            if teacher is not None and taught is not None:
-                loss = (1 - teacher.weight) * loss + teacher.weight * taught
+                said = None if teacher is None else _said(teacher, pixels)
+            loss, each = task.loss(logits, truth)
+            if teacher is not None and said is not None:
+                loss = (1 - teacher.weight) * loss + teacher.weight * task.taught(logits, said)
             optimizer.zero_grad()
             loss.backward()
             slope = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -218,7 +157,7 @@ def train(
                 )
             optimizer.step()
             average.update_parameters(network)
-            sampler.learn(crops, each.tolist())
+            task.learn(batch, each)
             done = Progress(step + 1, schedule.steps, loss.item(), learning_rate(step, schedule))
             report(done)
             if done.step % LOG_EVERY == 0:
@@ -232,6 +171,19 @@ def train(
     return kept.cpu().eval(), tuple(state.environments)
 
 
+def _optimizer(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.Optimizer:
+    rate, decay = schedule.learning_rate, schedule.weight_decay
+    if schedule.momentum is None:
+        return torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
+    return torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=True, weight_decay=decay)
+
+
+def _said(teacher: Teacher, pixels: Tensor) -> Tensor:
+    with torch.no_grad():
+        said: Tensor = teacher.network(pixels).float()
+    return said
+
+
 def _logged(path: Path) -> list[list[str]]:
     if not path.exists():
         return []
@@ -243,22 +195,22 @@ def _logged(path: Path) -> list[list[str]]:
 class _State:
     """Everything that a run must remember to go on."""
 
-    identity: str
+    recipe: Recipe
     network: nn.Module
     average: AveragedModel
     optimizer: torch.optim.Optimizer
-    sampler: Sampler
+    task: Task[Any]
     environments: list[Environment] = field(default_factory=list)
 
     def save(self, folder: Path, step: int) -> None:
         state = {
-            "identity": self.identity,
+            "identity": self.recipe.identity(),
             "environments": [asdict(each) for each in self.environments],
             "step": step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "difficulty": [torch.from_numpy(pool.difficulty) for pool in self.sampler.pools],
+            "task": self.task.remember(),
         }
         # A kill while saving must leave the checkpoint before it whole.
         unfinished = folder / (CHECKPOINT + ".part")
@@ -278,10 +230,10 @@ class _State:
                 remedy="Restore it, or begin anew with --restart",
                 path=path,
             ) from error
-        if state.get("identity") != self.identity:
+        if state.get("identity") != self.recipe.identity():
             raise ConfigError(
                 f"The checkpoint {path} was made by another recipe, or from other masks or weights, than "
-                f"{self.sampler.recipe.name!r} as it stands now",
+                f"{self.recipe.name!r} as it stands now",
                 remedy="Restore the recipe, train into another folder, or begin anew with --restart",
                 path=path,
             )
@@ -289,6 +241,5 @@ class _State:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        for pool, difficulty in zip(self.sampler.pools, state["difficulty"], strict=True):
-            pool.difficulty = difficulty.numpy()
+        self.task.recall(state["task"])
         return int(state["step"])

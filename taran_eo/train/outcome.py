@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -23,13 +24,13 @@ from taran_eo.nn.scales import AnyFormat
 from taran_eo.nn.scales import Quantization as Formats
 from taran_eo.provenance import Environment, Provenance
 from taran_eo.train.data import pools
-from taran_eo.train.loop import CHECKPOINT, Progress, Sampler, Teacher, tensors, train
+from taran_eo.train.loop import CHECKPOINT, Progress, Teacher, train
+from taran_eo.train.pictures import CALIBRATION_STEP, Pictures
 from taran_eo.train.recipe import Quantization, Recipe
+from taran_eo.train.ships import Ships
+from taran_eo.train.task import Task
 
 WEIGHTS = "weights.safetensors"
-CALIBRATION_STEP = 1 << 40
-"""Calibration batches are drawn at steps that no training run reaches."""
-
 EXACT_EXPONENT_BITS = 3
 """Floats of more exponent bits have sums beyond int32."""
 
@@ -78,7 +79,7 @@ class Trained:
     def provenance(self) -> Provenance:
         """How the network came to be."""
         recipe = self.recipe
-        inputs = recipe.inputs() | recipe.images()
+        inputs = recipe.inputs() | recipe.pixels()
         return Provenance(self.environments, config_sha256=recipe.digest(), seed=recipe.seed, inputs=inputs)
 
 
@@ -99,7 +100,8 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
         DivergedError: The loss, its gradient, or what was trained is no longer finite.
     """
     torch.manual_seed(recipe.seed)
-    network = recipe.network.build()
+    task: Task[Any] = Ships(recipe, pools(recipe)) if recipe.images is None else Pictures(recipe, recipe.images)
+    network = recipe.network.build(len(task.found.classes) if isinstance(task, Pictures) else 1)
     if recipe.start is not None:
         load_float(network, recipe.start)
     if recipe.network.gate and not (recipe.quantization is None or lowers(formats(recipe.quantization))):
@@ -109,16 +111,15 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
         )
     if recipe.publication is not None:
         _check_publication(network, recipe)
-    sampler = Sampler(recipe, pools(recipe))
     teacher = _teacher(network, recipe)
     if recipe.quantization is not None:
         goes_on = resume and (folder / CHECKPOINT).exists()
-        network = _quantized(network, sampler, recipe, calibrated=goes_on)
+        network = _quantized(network, task, recipe, calibrated=goes_on)
         if recipe.start is not None and not goes_on:
             _graph(network, recipe.name)  # an accumulator that is too wide is told before the training
     if not resume:
         (folder / WEIGHTS).unlink(missing_ok=True)  # nobody must take the old ones for those of the new run
-    kept, environments = train(network, sampler, folder, report, resume=resume, teacher=teacher)
+    kept, environments = train(network, task, recipe, folder, report, resume=resume, teacher=teacher)
     if broken := _not_finite(kept):
         raise DivergedError(
             f"{broken} of the trained network holds values that are no finite numbers",
@@ -240,15 +241,13 @@ def lowers(how: Formats) -> bool:
     )
 
 
-def _quantized(network: nn.Module, sampler: Sampler, recipe: Recipe, *, calibrated: bool) -> QuantizedNetwork:
+def _quantized(network: nn.Module, task: Task[Any], recipe: Recipe, *, calibrated: bool) -> QuantizedNetwork:
     """The network, quantized; its scales are left open where a checkpoint has them."""
     how = recipe.quantization
     assert how is not None  # noqa: S101 - asked before
     if calibrated:
         return quantize(network.eval(), formats(how))
-    batches = [
-        tensors(sampler.batch(CALIBRATION_STEP + number), torch.device("cpu"))[0] for number in range(how.calibration)
-    ]
+    batches = [task.batch(CALIBRATION_STEP + number).pixels for number in range(how.calibration)]
     if recipe.start is None:
         _settle(network, batches)
     quantized = quantize(network.eval(), formats(how))

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from taran_eo.config import Settings
+from taran_eo.nn.resnet import ResNet, ResNetDepth
 from taran_eo.nn.scales import Calibration
 from taran_eo.nn.segmentation_models import SegmentationModel
 from taran_eo.nn.ship_gate import SHALLOWEST_GATE, ShipGate, ShipGateShape
@@ -29,6 +30,7 @@ class Network(Settings):
             leaves them as they are.
         architecture: An architecture of segmentation-models-pytorch, e.g. ``unet``; None is the Thin U-Net.
         encoder: Its encoder, e.g. ``resnet18``.
+        resnet: Layers of a residual network that classifies `[images]`: 20 for small ones, 18 for large ones.
     """
 
     gate: bool | None = None
@@ -38,6 +40,7 @@ class Network(Settings):
     skips: int | None = Field(None, ge=0)
     architecture: str | None = None
     encoder: str | None = None
+    resnet: ResNetDepth | None = None
 
     @model_validator(mode="after")
     def _is_one_network(self) -> Self:
@@ -49,13 +52,18 @@ class Network(Settings):
             raise ValueError(f"a `gate` has a `depth` of at least {SHALLOWEST_GATE}")
         return self
 
-    def build(self) -> nn.Module:
-        """The network for three bands and one class, with random weights.
+    def build(self, classes: int = 1) -> nn.Module:
+        """The network for three bands, with random weights.
+
+        Args:
+            classes: Of a residual network; all others tell ships from the rest.
 
         Raises:
             ConfigError: There is no such architecture.
             MissingExtraError: It needs segmentation-models-pytorch, which is not installed.
         """
+        if self.resnet is not None:
+            return ResNet(self.resnet, classes)
         if self.architecture is not None and self.encoder is not None:
             return SegmentationModel(self.architecture, self.encoder)
         if self.gate:
@@ -106,6 +114,24 @@ class Synthetic(Settings):
     empty_share: float = Field(0.0, ge=0)
 
 
+class Images(Settings):
+    """The `[images]` table: pictures of classes, in place of ships.
+
+    Attributes:
+        train: What is learned: an ``.npz`` of JPEGs, the folder ``cifar-10-batches-py``, or a folder with a folder of
+            pictures for each class, as ImageNet is kept.
+        test: What is scored, of the same kinds; never trained or tuned on.
+        side: Rows and columns of a crop.
+        tuning: So many training pictures, drawn once, are left out of the training and scored in place of `test`: for
+            whatever is chosen by its scores. None learns all.
+    """
+
+    train: Path
+    test: Path
+    side: int = Field(32, ge=8)
+    tuning: int | None = Field(None, ge=1)
+
+
 class Augmentation(Settings):
     """The `[augmentation]` table: probabilities and ranges of the random changes to a crop.
 
@@ -144,6 +170,8 @@ class Schedule(Settings):
         positive_weight: Weight of ship pixels in the cross entropy.
         hard_negatives: How strongly empty images that raised false alarms are drawn again; 0 draws evenly.
         precision: ``bf16``, which is faster where the processor has it, or ``float32``.
+        momentum: Stochastic gradient descent with this momentum (Nesterov's), whose `weight_decay` is not decoupled,
+            in place of AdamW.
     """
 
     steps: int = Field(6000, ge=0)
@@ -158,6 +186,7 @@ class Schedule(Settings):
     positive_weight: float = Field(2.0, gt=0)
     hard_negatives: float = Field(1.0, ge=0)
     precision: Literal["bf16", "float32"] = "bf16"
+    momentum: float | None = Field(None, gt=0, lt=1)
 
 
 class Quantization(Settings):
@@ -249,7 +278,8 @@ class Recipe(Settings):
         seed: Fixes initialization, sampling and augmentation.
         start: Float weights that the run begins with, in place of random ones.
         network: Shape of the network.
-        source: What crops are cut from.
+        source: What crops of ships are cut from.
+        images: Pictures of classes, of which a residual network learns; None segments ships.
         synthetic: Generated scenes among the crops; None has none.
         augmentation: Random changes to the crops.
         schedule: How long and how fast.
@@ -264,7 +294,8 @@ class Recipe(Settings):
     seed: int = 0
     start: Path | None = None
     network: Network = Network()
-    source: tuple[Source, ...]
+    source: tuple[Source, ...] = ()
+    images: Images | None = None
     synthetic: Synthetic | None = None
     augmentation: Augmentation = Augmentation()
     schedule: Schedule = Schedule()
@@ -274,8 +305,18 @@ class Recipe(Settings):
     publication: Publication | None = None
 
     @model_validator(mode="after")
+    def _has_one_task(self) -> Self:
+        if (self.images is None) == (not self.source):
+            raise ValueError("give the `[[source]]` of ships, or the `[images]` of classes")
+        if (self.images is None) != (self.network.resnet is None):
+            raise ValueError("`network.resnet` classifies `[images]`, and nothing else does")
+        if self.images is not None and (self.publication or self.held_out or self.synthetic):
+            raise ValueError("`publication`, `held_out` and `synthetic` are for ships")
+        return self
+
+    @model_validator(mode="after")
     def _crops_can_be_pooled(self) -> Self:
-        if self.schedule.crop % self.network.alignment:
+        if self.images is None and self.schedule.crop % self.network.alignment:
             raise ValueError(f"this network needs crops of a multiple of {self.network.alignment}")
         return self
 
@@ -296,9 +337,10 @@ class Recipe(Settings):
         files = {source.masks for source in self.source} | {path for path in (self.start, teacher) if path is not None}
         return {str(path): sha256_file(path) for path in sorted(files)}
 
-    def images(self) -> dict[str, str]:
-        """SHA-256, by path, of the folders of images that the training reads."""
-        return {str(folder): sha256_folder(folder) for folder in sorted({source.images for source in self.source})}
+    def pixels(self) -> dict[str, str]:
+        """SHA-256, by path, of the folders or files of images that the training reads."""
+        places = {source.images for source in self.source} | ({self.images.train} if self.images else set())
+        return {str(path): sha256_folder(path) if path.is_dir() else sha256_file(path) for path in sorted(places)}
 
     def identity(self) -> str:
         """The digest of the recipe and those of its inputs: what makes two runs one."""
