@@ -37,7 +37,8 @@ def main() -> None:
         swallowed.clear()
         try:
             decoded = getattr(imagecodecs, request["decoder"])(body, **request["options"])
-        except Exception as error:  # whatever it is, it is told, and the next request is another one
+        except (RuntimeError, ValueError, TypeError, OSError, MemoryError) as error:
+            # What the library raises. Anything else ends this process, and the owner tells of a decoder that crashed.
             swallowed.append(str(error))
         if swallowed:
             told = swallowed[0].encode()[:MOST_TOLD]

@@ -19,6 +19,7 @@ from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from taran_eo.codec import frame, leb128
+from taran_eo.codec.part import cut_up
 from taran_eo.errors import CorruptDataError
 
 MAGIC = b"TEOP\x01"
@@ -152,13 +153,4 @@ def _blocks(content: bytes, position: int, count: int) -> tuple[bytes, ...]:
     for _ in range(count):
         size, position = leb128.read_one(content, position)
         sizes.append(size)
-    if position + sum(sizes) != len(content):
-        raise CorruptDataError(
-            f"The blocks of a product take {sum(sizes)} bytes, but {len(content) - position} are there",
-            remedy=_REMEDY,
-        )
-    blocks = []
-    for size in sizes:
-        blocks.append(content[position : position + size])
-        position += size
-    return tuple(blocks)
+    return cut_up(content, position, sizes)

@@ -14,6 +14,7 @@ of a part's first.
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -109,16 +110,21 @@ def unpack_part(data: bytes, position: int = 0) -> tuple[Part, int]:
         if value == 0:
             break
         lengths.append(value)
-    if place + sum(lengths) != len(body):
+    return Part(head[2] & 0x0F, body[:KEY_BYTES], first, cut_up(body, place, lengths)), stop + _CRC_BYTES
+
+
+def cut_up(data: bytes, position: int, lengths: Sequence[int]) -> tuple[bytes, ...]:
+    """Items of those lengths, one behind the other from byte `position` to the end.
+
+    Raises:
+        CorruptDataError: They do not end where the data end.
+    """
+    if position + sum(lengths) != len(data):
         raise CorruptDataError(
-            f"The items of the part at byte {position} take {sum(lengths)} bytes, but {len(body) - place} are there",
-            remedy=_REMEDY,
+            f"{len(lengths)} items take {sum(lengths)} bytes, but {len(data) - position} are there", remedy=_REMEDY
         )
-    items = []
-    for length in lengths:
-        items.append(body[place : place + length])
-        place += length
-    return Part(head[2] & 0x0F, body[:KEY_BYTES], first, tuple(items)), stop + _CRC_BYTES
+    stops = accumulate(lengths, initial=position)
+    return tuple(data[start:stop] for start, stop in pairwise(stops))
 
 
 def scan(data: bytes) -> Iterator[Part]:

@@ -5,10 +5,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from taran_eo import journal
+from taran_eo.codec.chip import CELL, COARSE, chip_window, fine_cells
+from taran_eo.codec.header import Header
 from taran_eo.codec.part import ORIGIN, pack_part
 from taran_eo.codec.product import LEVELS, Product, parts, unpack
 from taran_eo.codec.ship_list import Sighting
@@ -22,10 +23,6 @@ DISPLAY_BYTES_PIXEL = 3
 JPEG_LS_DISPLAY = 3.6
 """How many times smaller JPEG-LS makes such pixels: chips of 48 ships found in tiles of the Airbus Ship Detection
 Challenge. These had been JPEGs, which flatters; products that hold chips are taken as they are."""
-
-CHIP_MARGIN, CHIP_MOST_SIDE, CELL, SURROUNDINGS, COARSE = 8, 512, 64, 32, 8
-"""How `taran_eo.onboard` cuts chips and regions, in pixels."""
-
 
 USUAL = Path(__file__).with_name("traffic.json")
 """Fitted to 21 tiles of the Airbus Ship Detection Challenge (2018) that no model was trained on."""
@@ -115,8 +112,8 @@ def fit(products: Sequence[Product], *, source: str, gsd_m: float) -> Traffic:
         ships = product.ships()
         header = product.header
         scale_m = gsd_m if header.gsd_m is None else header.gsd_m
-        chips = sizes[LEVELS.index("chips")] or _compressed(_chip_pixels(ships))
-        regions = sizes[LEVELS.index("regions")] or _compressed(_region_pixels(ships, header.rows, header.cols))
+        chips = sizes[LEVELS.index("chips")] or _compressed(_chip_pixels(ships, header))
+        regions = sizes[LEVELS.index("regions")] or _compressed(_region_pixels(ships, header))
         alike[len(ships)].append((sizes[LEVELS.index("ships")], sizes[LEVELS.index("mask")], chips, regions))
         headers.append(sizes[0])
         origins.append(sizes[ORIGIN])
@@ -152,28 +149,12 @@ def _compressed(pixels: int) -> float:
     return pixels * DISPLAY_BYTES_PIXEL / JPEG_LS_DISPLAY
 
 
-def _sides(ship: Sighting) -> tuple[int, int, int, int]:
-    """First and last row and column behind them of the box of a ship."""
-    corners = ship.corners()
-    (top, left), (bottom, right) = np.floor(corners.min(axis=0)), np.ceil(corners.max(axis=0))
-    return int(top), int(left), int(bottom), int(right)
+def _chip_pixels(ships: Iterable[Sighting], header: Header) -> int:
+    windows = (chip_window(ship, header.rows, header.cols) for ship in ships)
+    return sum(window.rows * window.cols for window in windows)
 
 
-def _chip_pixels(ships: Iterable[Sighting]) -> int:
-    total = 0
-    for ship in ships:
-        top, left, bottom, right = _sides(ship)
-        rows, cols = bottom - top + 2 * CHIP_MARGIN, right - left + 2 * CHIP_MARGIN
-        total += min(rows, CHIP_MOST_SIDE) * min(cols, CHIP_MOST_SIDE)
-    return total
-
-
-def _region_pixels(ships: Iterable[Sighting], rows: int, cols: int) -> int:
+def _region_pixels(ships: Iterable[Sighting], header: Header) -> int:
     """Pixels of the squares around ships, and of the coarse image of all."""
-    cells = set()
-    for ship in ships:
-        top, left, bottom, right = _sides(ship)
-        first, last = max(0, top - SURROUNDINGS) // CELL, -(-min(rows, bottom + SURROUNDINGS) // CELL)
-        left, right = max(0, left - SURROUNDINGS) // CELL, -(-min(cols, right + SURROUNDINGS) // CELL)
-        cells |= {(row, col) for row in range(first, last) for col in range(left, right)}
-    return len(cells) * CELL**2 + -(-rows // COARSE) * -(-cols // COARSE)
+    fine = int(fine_cells(ships, header.rows, header.cols).sum()) * CELL**2
+    return fine + -(-header.rows // COARSE) * -(-header.cols // COARSE)

@@ -7,11 +7,12 @@ Source: CCSDS 727.0-B-5, section 5.
 """
 
 import binascii
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeGuard, assert_never
 
-from spacepackets.cfdp import CrcFlag, EntityIdTlv, PduConfig, TransmissionMode
+from spacepackets.cfdp import CrcFlag, EntityIdTlv, PduConfig, TlvTypeMissmatchError, TransmissionMode
 from spacepackets.cfdp.defs import ChecksumType, ConditionCode, DeliveryCode, FileStatus
 from spacepackets.cfdp.pdu import AckPdu, DirectiveType, EofPdu, FinishedPdu, MetadataPdu, NakPdu, TransactionStatus
 from spacepackets.cfdp.pdu.finished import FinishedParams
@@ -177,7 +178,7 @@ def parse(data: bytes) -> Pdu:
         return FileData(route, int.from_bytes(data[head:start], "big"), data[start:stop])
     try:
         pdu = _directive(route, data, head)
-    except Exception as error:  # spacepackets: ValueError, IndexError, struct.error and kinds of its own
+    except (ValueError, IndexError, struct.error, TlvTypeMissmatchError) as error:  # what spacepackets raises
         raise _corrupt(f"is no directive: {error}", data) from error
     if to_sender != goes_to_sender(pdu):
         raise _corrupt("goes the wrong way", data)
@@ -208,7 +209,10 @@ def _directive(route: Route, data: bytes, head: int) -> Pdu:
                 DirectiveType.EOF_PDU: "end-of-file",
                 DirectiveType.FINISHED_PDU: "finished",
             }
-            return Ack(route, names[ack.directive_code_of_acked_pdu], ConditionCode(ack.condition_code_of_acked_pdu))
+            name_of = names.get(ack.directive_code_of_acked_pdu)
+            if name_of is None:
+                raise ValueError(f"it acknowledges directive {int(ack.directive_code_of_acked_pdu)}")
+            return Ack(route, name_of, ConditionCode(ack.condition_code_of_acked_pdu))
         case DirectiveType.NAK_PDU:
             nak = NakPdu.unpack(data)
             if any(start > stop for start, stop in nak.segment_requests):

@@ -44,14 +44,7 @@ class Receiver:
 
     def next(self, now_s: float) -> Pdu | None:
         """What to answer next, leaving at `now_s`, or None."""
-        while self._ready:
-            number, receiving = next(iter(self._ready.items()))
-            if receiving.ready:
-                pdu = receiving.next(now_s)
-                self._timers.note(number, receiving)
-                return pdu
-            del self._ready[number]
-        return None
+        return self._timers.first(self._ready, lambda receiving: receiving.next(now_s))
 
     def hear(self, now_s: float, data: bytes) -> Finding | None:
         """Take the bytes of a PDU; what cannot be used of them is told.

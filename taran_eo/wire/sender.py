@@ -176,14 +176,7 @@ class Sender:
 
     def next(self, now_s: float, segment_bytes: int) -> Pdu | None:
         """What to send next, or None; as `Sending.next`."""
-        while self._ready:
-            number, sending = next(iter(self._ready.items()))
-            if sending.ready:
-                pdu = sending.next(now_s, segment_bytes)
-                self._timers.note(number, sending)
-                return pdu
-            del self._ready[number]
-        return None
+        return self._timers.first(self._ready, lambda sending: sending.next(now_s, segment_bytes))
 
     def hear(self, now_s: float, data: bytes) -> Finding | None:
         """Take the bytes of a PDU from the receiver; what cannot be used of them is told.

@@ -1,15 +1,27 @@
 """When which transaction wants to be woken, without asking all of them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from heapq import heappop, heappush
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 
 class Timed(Protocol):
     """Something that may wait for a moment; the moment may change whenever it is called."""
 
     deadline_s: float | None
+
+
+class Talker(Timed, Protocol):
+    """A transaction that may have something to say."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has."""
+
+
+T = TypeVar("T", bound=Talker)
+P = TypeVar("P")
 
 
 class Timers:
@@ -24,6 +36,17 @@ class Timers:
         if timed.deadline_s is not None and timed.deadline_s < self._noted_s.get(number, math.inf):
             self._noted_s[number] = timed.deadline_s
             heappush(self._heap, (timed.deadline_s, number, timed))
+
+    def first(self, ready: MutableMapping[int, T], say: Callable[[T], P]) -> P | None:
+        """What the first one that is ready says, its deadline noted; those that are not any more are taken out."""
+        while ready:
+            number, talker = next(iter(ready.items()))
+            if talker.ready:
+                said = say(talker)
+                self.note(number, talker)
+                return said
+            del ready[number]
+        return None
 
     def next_s(self) -> float | None:
         """The next deadline, or None."""

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taran_eo.codec.bundle import BUNDLE_BYTES
+from taran_eo.codec.chip import open_chip
+from taran_eo.codec.image import expand
 from taran_eo.config import load_json, load_toml, parse
 from taran_eo.downlink import runs
 from taran_eo.downlink.acquisition import acquire, segment_starts_s
@@ -23,7 +25,6 @@ from taran_eo.downlink.scenario import Imaging, Ratios, Scenario
 from taran_eo.downlink.strategies import STRATEGIES, chosen
 from taran_eo.downlink.traffic import Alike, Traffic
 from taran_eo.errors import ConfigError, CorruptDataError
-from taran_eo.onboard import cutting
 from taran_eo.wire import Cfdp, File, Framing, send
 
 USUAL = {"orbit": {"altitude_km": 600.0}, "stations": ["svalbard"]}
@@ -122,10 +123,23 @@ def test_more_ships_than_scenes_can_give_are_refused():
     assert empty.draw(np.array([5]), 0.0, np.random.default_rng(0)).ships.tolist() == [0]
 
 
-def test_chips_and_regions_are_cut_as_on_board():
-    ours = (runs.CHIP_MARGIN, runs.CHIP_MOST_SIDE, runs.CELL)
-    assert ours == (cutting.MARGIN, cutting.MOST_SIDE, cutting.CELL)
-    assert (runs.SURROUNDINGS, runs.COARSE) == (cutting.SURROUNDINGS, cutting.COARSE)
+def test_pixels_of_chips_and_regions_are_as_many_as_on_board(tmp_path, taran_eo):
+    assert taran_eo("synth", "-o", tmp_path / "in", "--scenes", 2, "--size", "256x320", "--seed", 3, "-q").code == 0
+
+    def products(level):
+        out = tmp_path / level
+        assert taran_eo("run", tmp_path / "in", "-o", out, "--level", level, "--codec", "zstd", "-q").code == 0
+        for path in out.glob("*.product"):
+            product = runs._open(path)
+            yield product.ships(), product.header, [*product.items[level].values()]
+
+    for ships, header, items in products("chips"):
+        assert ships
+        assert runs._chip_pixels(ships, header) == sum(open_chip(item, 3)[2][0].size for item in items)
+    for ships, header, (coarse, *fine) in products("regions"):
+        cut = expand(coarse)[0].size + sum(open_chip(item, 3)[2][0].size for item in fine)
+        # Rectangles around the squares hold some more.
+        assert runs._region_pixels(ships, header) <= cut <= 1.5 * runs._region_pixels(ships, header)
 
 
 def test_a_run_is_read_with_the_bytes_of_its_products(tmp_path, taran_eo):
