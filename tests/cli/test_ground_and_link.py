@@ -65,11 +65,12 @@ def test_what_a_damaged_recording_holds_is_told(scenes, sent, tmp_path, taran_eo
     for place in range(100, 1200, 97):
         flipped[place] ^= 0x11
     # All of it is there: twelve wrong bytes are corrected, the rest is known for what it is.
-    noisy = b"\x5a" * 321 + cadus[0] + bytes(flipped) + cadus[1] + others + b"".join(cadus[2:]) + cadus[-1][:500]
+    swapped = [*cadus[2:5], cadus[6], cadus[5], *cadus[7:]]
+    noisy = b"\x5a" * 321 + cadus[0] + bytes(flipped) + cadus[1] + others + b"".join(swapped) + cadus[-1][:500]
     (tmp_path / "noisy.bin").write_bytes(noisy)
     said = taran_eo("ground", tmp_path / "noisy.bin", "-o", tmp_path / "ground")
     assert said.code == 0, said.err
-    for kind in ("garbage", "duplicate", "foreign", "spacecraft 77"):
+    for kind in ("garbage", "duplicate", "late", "foreign", "spacecraft 77"):
         assert kind in said.err
     assert "3, 3 of them whole" in said.out
     # A lost frame costs what lay in it: here pixels; counts, ships and masks of all scenes are there.
