@@ -126,6 +126,23 @@ def budget(link: Link, station: Station, range_km: float, elevation_deg: float, 
     )
 
 
+def best_budget(link: Link, station: Station, range_km: float, elevation_deg: float) -> Budget:
+    """The budget with the mode that is sent at a range and elevation; with the sturdiest where none closes.
+
+    Raises:
+        ConfigError: What cannot be, of the range, the elevation or the mode of constant coding.
+    """
+    modes, losses_db = usable_modcods(link), link.losses_db
+    signal_db = float(es_n0_db(link, station, np.array(range_km), np.array(elevation_deg)))
+    mode = best_modcod(signal_db, kept_margin_db(link, station), modes, losses_db) or _sturdiest(link)
+    return budget(link, station, range_km, elevation_deg, mode)
+
+
+def _sturdiest(link: Link) -> ModCod:
+    losses_db = link.losses_db
+    return min(usable_modcods(link), key=lambda one: one.es_n0_db + losses_db[one.modulation])
+
+
 @dataclass(frozen=True, slots=True)
 class Shortfall:
     """A link that does not close at a station's least elevation, and what alone would close it.
@@ -182,9 +199,8 @@ def shortfall(link: Link, station: Station, altitude_km: float) -> Shortfall | N
     Raises:
         ConfigError: Constant coding without a mode, or a mode of another family.
     """
-    losses_db = link.losses_db
-    mode = min(usable_modcods(link), key=lambda one: one.es_n0_db + losses_db[one.modulation])
-    needed = mode.es_n0_db + losses_db[mode.modulation] + kept_margin_db(link, station)
+    mode = _sturdiest(link)
+    needed = mode.es_n0_db + link.losses_db[mode.modulation] + kept_margin_db(link, station)
     missing_db = needed - _es_n0_at_mask_db(link, station, altitude_km)
     if missing_db <= 0.0:
         return None

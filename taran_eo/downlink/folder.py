@@ -12,7 +12,7 @@ from taran_eo.downlink.tables import markdown
 from taran_eo.outputs import together, writing
 from taran_eo.provenance import Provenance, environment, sha256_config
 
-TABLES = ("strategies.csv", "strategies.json", "strategies.md", "priorities.csv", "passes.csv")
+TABLES = ("strategies.csv", "strategies.json", "strategies.md", "priorities.csv", "passes.csv", "links.csv")
 SETTINGS = ("scenario.json", "traffic.json", "provenance.json")
 
 
@@ -40,6 +40,7 @@ def write(results: Results, folder: Path, *, inputs: Mapping[str, str]) -> tuple
         markdown(results),
         _csv([asdict(row) for row in results.waited]),
         _csv(results.passes()),
+        _csv(results.links()),
         scenario.model_dump_json(indent=1, exclude_none=True) + "\n",
         results.simulation.traffic.model_dump_json(indent=1) + "\n",
         json.dumps(provenance.to_dict(), indent=1) + "\n",

@@ -8,11 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
+from taran_eo.downlink.budget import best_budget
+from taran_eo.downlink.link import kept_margin_db, rates_bit_s, slant_range_km
 from taran_eo.downlink.scenario import HOUR_S
 from taran_eo.downlink.simulate import Outcome, Simulation
 from taran_eo.downlink.strategies import REFERENCE
 
 Cell = str | int | float | None
+
+ELEVATIONS_DEG = (10.0, 20.0, 30.0, 45.0, 60.0, 90.0)
+"""At which budgets are told, besides the least elevation of each station."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +190,33 @@ class Results:
                     row[f"used_{outcome.strategy.name}"] = round(used, 9)
                 found.append(row)
         return tuple(sorted(found, key=lambda row: (str(row["start_utc"]), str(row["satellite"]))))
+
+    def links(self) -> tuple[dict[str, Cell], ...]:
+        """The link budget of each station by elevation, from the highest apogee, each term in a column of its own."""
+        link, found = self.simulation.link, list[dict[str, Cell]]()
+        for station in self.simulation.stations:
+            lowest_deg = station.min_elevation_deg
+            for elevation_deg in (lowest_deg, *(each for each in ELEVATIONS_DEG if each > lowest_deg)):
+                range_km = slant_range_km(self.simulation.farthest_km, np.array(elevation_deg))
+                best = best_budget(link, station, float(range_km), elevation_deg)
+                rate_bit_s = rates_bit_s(link, station, range_km, np.array(elevation_deg))
+                found.append(
+                    {
+                        "station": station.name,
+                        "elevation, degrees": elevation_deg,
+                        "range, km": round(float(range_km), 1),
+                        **{term.name: round(term.value_db, 3) for term in best.terms},
+                        "C/N0, dBHz": round(best.c_n0_db_hz, 3),
+                        **{term.name: round(term.value_db, 3) for term in best.modem},
+                        "Es/N0": round(best.es_n0_db, 3),
+                        "mode": best.mode.name,
+                        "it needs": best.mode.es_n0_db,
+                        "margin": round(best.margin_db, 3),
+                        "margin to keep": kept_margin_db(link, station),
+                        "rate, bit/s": round(float(rate_bit_s)),
+                    }
+                )
+        return tuple(found)
 
     def _utc(self, time_s: float) -> str:
         moment = self.simulation.scenario.start + timedelta(seconds=round(time_s))

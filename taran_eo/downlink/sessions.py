@@ -36,8 +36,8 @@ class Session:
 
 def sessions_of(
     scenario: Scenario, orbits: Sequence[Orbit], stations: Sequence[Station]
-) -> tuple[list[list[Session]], list[str]]:
-    """The contacts of each satellite, and what the reader should know about stations.
+) -> tuple[list[list[Session]], Link, list[str]]:
+    """The contacts of each satellite, the link with its mode if it has but one, and what to know about stations.
 
     Args:
         scenario: How contacts are planned, and with which link.
@@ -91,7 +91,7 @@ def sessions_of(
     if not any(each.profile.capacity_bits for mine in sessions.values() for each in mine):
         # There is one: ranges are those of the apogee, or less.
         raise min((each for each in shortfalls if each is not None), key=lambda each: each.missing_db).error()
-    return list(sessions.values()), warnings
+    return list(sessions.values()), link, warnings
 
 
 def _link(link: Link, stations: Sequence[Station], altitude_km: float) -> Link:

@@ -16,6 +16,7 @@ from taran_eo.downlink.acquisition import Acquired, acquire
 from taran_eo.downlink.contacts import Contact
 from taran_eo.downlink.daylight import noons_s
 from taran_eo.downlink.flux import beyond_limits
+from taran_eo.downlink.link import Link
 from taran_eo.downlink.orbit import Orbit
 from taran_eo.downlink.queue import Kind, Ledger, Load, Satellite, Sky
 from taran_eo.downlink.scenario import HOUR_S, Scenario, Urgency
@@ -59,6 +60,8 @@ class Simulation:
     Attributes:
         scenario: What was asked, resolved.
         traffic: What was seen.
+        link: The link with the mode of constant coding, where that is what it has.
+        farthest_km: Height of the highest apogee.
         sessions: Of each satellite, its contacts.
         segments: Segments taken, of all satellites.
         cancelled: Segments that were not taken for a contact.
@@ -70,6 +73,8 @@ class Simulation:
 
     scenario: Scenario
     traffic: Traffic
+    link: Link
+    farthest_km: float
     sessions: tuple[tuple[Session, ...], ...]
     segments: int
     cancelled: int
@@ -104,7 +109,7 @@ def simulate(scenario: Scenario, traffic: Traffic) -> Simulation:
     strategies = chosen(scenario.strategies)
     orbits = scenario.orbit.orbits(scenario.start)
     stations = _stations(scenario)
-    sessions, warnings = sessions_of(scenario, orbits, stations)
+    sessions, link, warnings = sessions_of(scenario, orbits, stations)
     seen = []
     for number, (orbit, mine) in enumerate(zip(orbits, sessions, strict=True)):
         mine, taken = _look(scenario, traffic, orbit, mine, np.random.default_rng([scenario.seed, number]))
@@ -115,6 +120,8 @@ def simulate(scenario: Scenario, traffic: Traffic) -> Simulation:
     return Simulation(
         scenario=scenario,
         traffic=traffic,
+        link=link,
+        farthest_km=max(orbit.apogee_km for orbit in orbits),
         sessions=tuple(map(tuple, sessions)),
         segments=sum(taken.taken_s.size for taken in seen),
         cancelled=sum(taken.cancelled for taken in seen),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from taran_eo.config import load_json, parse
 from taran_eo.downlink import folder, plots, tables
+from taran_eo.downlink.link import usable_modcods
 from taran_eo.downlink.results import Results, _hours, _on_time
 from taran_eo.downlink.runs import Source
 from taran_eo.downlink.scenario import Scenario
@@ -111,6 +112,8 @@ def test_the_folder_says_the_same_in_every_form(results, tmp_path):
     capacity = sum(int(each["capacity_bytes"]) for each in passes)
     assert capacity == pytest.approx(content["capacity_bytes"], abs=len(passes))
     assert passes == sorted(passes, key=lambda each: each["start_utc"])
+    links = [{key: str(value) for key, value in row.items()} for row in results.links()]
+    assert table_in(tmp_path / "out" / "links.csv") == links
     levels = [(each["strategy"], each["level"]) for each in table_in(tmp_path / "out" / "priorities.csv")]
     assert levels == [(each.name, level) for each in STRATEGIES for level in each.levels]
     provenance = json.loads((tmp_path / "out" / "provenance.json").read_text())
@@ -119,6 +122,39 @@ def test_the_folder_says_the_same_in_every_form(results, tmp_path):
     scenario = load_json(tmp_path / "out" / "scenario.json", Scenario)
     traffic = Source(model=tmp_path / "out" / "traffic.json").open()
     assert Results(simulate(scenario, traffic)).rows == results.rows
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        {"coding": "variable"},
+        {"coding": "adaptive", "power_w": 0.2},
+        {"coding": "constant", "unavailable_percent": None},
+        {"coding": "constant", "family": "ccsds"},
+        {"coding": "variable", "power_w": 0.02},
+    ],
+)
+def test_the_terms_of_a_link_add_up_to_what_its_mode_needs(link):
+    asked = {**SCENARIO, "days": 0.2, "strategies": ["ships"], "link": link}
+    simulation = simulate(parse(asked, Scenario, source="the test"), Source().open())
+    rows = Results(simulation).links()
+    assert {row["station"] for row in rows} == {"svalbard", "toulouse"}
+    assert [row["elevation, degrees"] for row in rows if row["station"] == "svalbard"] == [5, 10, 20, 30, 45, 60, 90]
+    columns = list(rows[0])
+    density, energy = columns.index("C/N0, dBHz"), columns.index("Es/N0")
+    modes = {mode.name: mode for mode in usable_modcods(simulation.link)}
+    assert len(modes) == 1 or link["coding"] != "constant"
+    for row in rows:
+        cells = list(row.values())
+        assert sum(cells[columns.index("range, km") + 1 : density]) == pytest.approx(row["C/N0, dBHz"], abs=0.01)
+        assert sum(cells[density:energy]) == pytest.approx(row["Es/N0"], abs=0.01)
+        assert row["margin"] == pytest.approx(row["Es/N0"] - row["it needs"], abs=0.01)
+        closes = row["margin"] >= row["margin to keep"]
+        carried = modes[row["mode"]].rate_bit_s(simulation.link.symbol_rate_sym_s, pilots=simulation.link.pilots)
+        assert row["rate, bit/s"] == (round(carried) if closes else 0)
+    # What contacts carried lies between.
+    rates = [each.profile.rate_bit_s for mine in simulation.sessions for each in mine]
+    assert np.concatenate(rates).max() <= max(row["rate, bit/s"] for row in rows) + 1
 
 
 def test_plots_are_drawn_and_tables_stand_without_them(results, tmp_path, monkeypatch):
