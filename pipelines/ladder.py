@@ -5,8 +5,10 @@ frames and Reed-Solomon over a link that loses 2 % of all frames both ways, and 
 those on board. Raw are the bits that the camera of `spot-6` measured on the ground of these tiles, without any
 overhead; JPEG-LS is what it makes of raw frames of that camera that never were a JPEG (`lossless.json`). Intervals are
 bootstrapped over tiles, 95 %, and stand for these tiles only: what a level takes follows from how many ships there are.
+What pieces of a whole scene cost is told for squares of several sides: how much more JPEG-LS takes than for a whole
+tile, and how many pixels a lost frame takes with it.
 
-Usage, two minutes:
+Usage, three minutes:
     python pipelines/ladder.py
 It writes results/ladder.md, and results/ladder.json with the provenance.
 """
@@ -19,8 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from taran_eo.codec import LEVELS, Level, pack
+from taran_eo.codec.chip import PIECE
+from taran_eo.codec.image import compress
+from taran_eo.codec.jpeg_ls import JpegLs
 from taran_eo.gate import check_gate
 from taran_eo.ground import compare, land
+from taran_eo.imagery import read_jpeg
 from taran_eo.imagery.sensor import sensor_named
 from taran_eo.model import DEFAULT_GATE, Model, shipped
 from taran_eo.onboard import Options, files, run
@@ -31,6 +37,7 @@ from taran_eo.wire import Channel, Wire, exchange
 TILES = Path("../shared/data/airbus/val")
 LOSSLESS = Path("pipelines/results/lossless.json")
 RESULT = Path("pipelines/results/ladder")
+TILE, SIDES = 768, (64, PIECE, 256, 768)
 GSD_M, SENSOR, FRAME_LOSS, LINKS, SEED, RESAMPLES = 1.5, "spot-6", 0.02, 10, 6, 2000
 ROWS: tuple[tuple[Level, str], ...] = (
     *((level, "jpeg-ls") for level in LEVELS),
@@ -109,6 +116,43 @@ def measure(level: Level, codec: str, out: Path, raw_bytes: float, jpeg_ls: floa
     )
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """What whole scenes take in JPEG-LS, in squares of a side.
+
+    Attributes:
+        side: The side in pixels.
+        total_bytes: Bytes of all images.
+        more: Share that these are more than those of whole tiles.
+        lost_pixels: Pixels of the squares of which a frame holds any byte, mean over frames.
+    """
+
+    side: int
+    total_bytes: int
+    more: float
+    lost_pixels: float
+
+
+def pieces(paths: list[Path]) -> list[Pieces]:
+    """What squares of each side cost."""
+    frame_bytes, codec = Wire().framing.data_bytes, JpegLs()
+    tiles = [np.ascontiguousarray(read_jpeg(path).transpose(2, 0, 1)) for path in paths]
+    found = {}
+    for side in SIDES:
+        places = range(0, TILE, side)
+        sizes = [
+            len(compress(np.ascontiguousarray(tile[:, row : row + side, col : col + side]), codec))
+            for tile in tiles
+            for row in places
+            for col in places
+        ]
+        stops = np.cumsum(sizes)
+        edges = np.append(np.arange(0, stops[-1], frame_bytes), stops[-1])
+        first, last = np.searchsorted(stops, edges[:-1], "right"), np.searchsorted(stops, edges[1:], "left")
+        found[side] = int(stops[-1]), float((last - first + 1).mean() * side**2)
+    return [Pieces(side, total, total / found[TILE][0] - 1, lost) for side, (total, lost) in found.items()]
+
+
 def line(row: Row) -> str:
     """A row of the Markdown table."""
     times = (
@@ -130,12 +174,13 @@ def main() -> None:
     (jpeg_ls,) = (
         row["ratio"] for row in lossless if (row["frames"], row["codec"], row["green"]) == (SENSOR, "jpeg-ls", True)
     )
-    pixels = 768 * 768 * len(paths)
+    pixels = TILE * TILE * len(paths)
     raw_bytes = sensor_named(SENSOR).bits_pixel(GSD_M) * pixels / 8
     with tempfile.TemporaryDirectory() as folder:
         rows = [measure(level, codec, Path(folder) / f"{level}-{codec}", raw_bytes, jpeg_ls) for level, codec in ROWS]
         ships = sum(product.header.ships for product in products(Path(folder) / "counts-jpeg-ls"))
     area_km2 = pixels * GSD_M**2 / 1e6
+    cut = pieces(paths)
     told = {
         "tiles": len(paths),
         "area_km2": area_km2,
@@ -146,6 +191,7 @@ def main() -> None:
         "frame_loss": FRAME_LOSS,
         "links": LINKS,
         "rows": [asdict(row) for row in rows],
+        "pieces": [asdict(each) for each in cut],
         "provenance": Provenance(
             (environment(),), seed=SEED, inputs=sha256_files(TILES, [path.name for path in paths])
         ).to_dict(),
@@ -163,6 +209,12 @@ def main() -> None:
         "| level | pixels | bytes on the wire | masks identical | times less than raw | than JPEG-LS |",
         "| --- | --- | --- | --- | --- | --- |",
         *map(line, rows),
+        f"\nA whole scene goes down in squares of {PIECE} pixels. In JPEG-LS, beside whole tiles of {TILE}:\n",
+        *(
+            f"- squares of {each.side}: {100 * each.more:.1f} % more bytes; a lost frame takes {each.lost_pixels:,.0f} "
+            "pixels with it"
+            for each in cut
+        ),
     ]
     RESULT.with_suffix(".md").write_text("\n".join(text) + "\n")
     print("\n".join(text))

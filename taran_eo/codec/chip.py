@@ -25,7 +25,7 @@ SURROUNDINGS = 32
 
 PIECE = 128
 """Side in pixels of the squares that a whole scene goes down in: in larger ones a lost frame takes more with it, and
-smaller ones compress worse (`pipelines/ladder.py` measures both ends)."""
+smaller ones compress worse (`pipelines/ladder.py` measures both)."""
 
 COARSE = 8
 """Side in pixels of the squares that one pixel of the coarse part of a region-of-interest image stands for."""
