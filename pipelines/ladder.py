@@ -8,7 +8,7 @@ bootstrapped over tiles, 95 %, and stand for these tiles only: what a level take
 What pieces of a whole scene cost is told for squares of several sides: how much more JPEG-LS takes than for a whole
 tile, and how many pixels a lost frame takes with it.
 
-Usage, three minutes:
+Usage, some six minutes:
     python pipelines/ladder.py
 It writes results/ladder.md, and results/ladder.json with the provenance.
 """

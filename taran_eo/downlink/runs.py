@@ -20,12 +20,14 @@ from taran_eo.errors import ConfigError, CorruptDataError
 DISPLAY_BYTES_PIXEL = 3
 """Chips and regions are cut from the pixels that the model saw: three bands of 8 bits."""
 
-JPEG_LS_DISPLAY = 3.6
-"""How many times smaller JPEG-LS makes such pixels: chips of 48 ships found in tiles of the Airbus Ship Detection
-Challenge. These had been JPEGs, which flatters; products that hold chips are taken as they are."""
+JPEG_LS_CHIPS, JPEG_LS_REGIONS = 3.6, 4.2
+"""How many times smaller JPEG-LS makes such pixels: of 48 ships found in tiles of the Airbus Ship Detection Challenge,
+and around them (`pipelines/traffic.py`). These had been JPEGs, which flatters; products that hold pixels are taken as
+they are."""
 
 USUAL = Path(__file__).with_name("traffic.json")
-"""Fitted to 21 tiles of the Airbus Ship Detection Challenge (2018) that no model was trained on."""
+"""Fitted to 21 tiles of the Airbus Ship Detection Challenge (2018) that no model was trained on, by
+`pipelines/traffic.py`."""
 
 
 class Source(Settings):
@@ -112,8 +114,8 @@ def fit(products: Sequence[Product], *, source: str, gsd_m: float) -> Traffic:
         ships = product.ships()
         header = product.header
         scale_m = gsd_m if header.gsd_m is None else header.gsd_m
-        chips = sizes[LEVELS.index("chips")] or _compressed(_chip_pixels(ships, header))
-        regions = sizes[LEVELS.index("regions")] or _compressed(_region_pixels(ships, header))
+        chips = sizes[LEVELS.index("chips")] or chip_pixels(ships, header) * DISPLAY_BYTES_PIXEL / JPEG_LS_CHIPS
+        regions = sizes[LEVELS.index("regions")] or region_pixels(ships, header) * DISPLAY_BYTES_PIXEL / JPEG_LS_REGIONS
         alike[len(ships)].append((sizes[LEVELS.index("ships")], sizes[LEVELS.index("mask")], chips, regions))
         headers.append(sizes[0])
         origins.append(sizes[ORIGIN])
@@ -145,16 +147,13 @@ def _mean(values: Iterable[float]) -> float:
     return math.fsum(held) / len(held)
 
 
-def _compressed(pixels: int) -> float:
-    return pixels * DISPLAY_BYTES_PIXEL / JPEG_LS_DISPLAY
-
-
-def _chip_pixels(ships: Iterable[Sighting], header: Header) -> int:
+def chip_pixels(ships: Iterable[Sighting], header: Header) -> int:
+    """Pixels of the chips of ships."""
     windows = (chip_window(ship, header.rows, header.cols) for ship in ships)
     return sum(window.rows * window.cols for window in windows)
 
 
-def _region_pixels(ships: Iterable[Sighting], header: Header) -> int:
-    """Pixels of the squares around ships, and of the coarse image of all."""
+def region_pixels(ships: Iterable[Sighting], header: Header) -> int:
+    """Pixels of the squares around ships, and of the coarse image of all; rectangles of them hold some more."""
     fine = int(fine_cells(ships, header.rows, header.cols).sum()) * CELL**2
     return fine + -(-header.rows // COARSE) * -(-header.cols // COARSE)

@@ -135,11 +135,11 @@ def test_pixels_of_chips_and_regions_are_as_many_as_on_board(tmp_path, taran_eo)
 
     for ships, header, items in products("chips"):
         assert ships
-        assert runs._chip_pixels(ships, header) == sum(open_chip(item, 3)[2][0].size for item in items)
+        assert runs.chip_pixels(ships, header) == sum(open_chip(item, 3)[2][0].size for item in items)
     for ships, header, (coarse, *fine) in products("regions"):
         cut = expand(coarse)[0].size + sum(open_chip(item, 3)[2][0].size for item in fine)
         # Rectangles around the squares hold some more.
-        assert runs._region_pixels(ships, header) <= cut <= 1.5 * runs._region_pixels(ships, header)
+        assert runs.region_pixels(ships, header) <= cut <= 1.5 * runs.region_pixels(ships, header)
 
 
 def test_a_run_is_read_with_the_bytes_of_its_products(tmp_path, taran_eo):
