@@ -208,11 +208,11 @@ class Results:
                         **{term.name: round(term.value_db, 3) for term in best.terms},
                         "C/N0, dBHz": round(best.c_n0_db_hz, 3),
                         **{term.name: round(term.value_db, 3) for term in best.modem},
-                        "Es/N0": round(best.es_n0_db, 3),
+                        "Es/N0, dB": round(best.es_n0_db, 3),
                         "mode": best.mode.name,
-                        "it needs": best.mode.es_n0_db,
-                        "margin": round(best.margin_db, 3),
-                        "margin to keep": kept_margin_db(link, station),
+                        "needed Es/N0, dB": best.mode.es_n0_db,
+                        "margin, dB": round(best.margin_db, 3),
+                        "margin to keep, dB": kept_margin_db(link, station),
                         "rate, bit/s": round(float(rate_bit_s)),
                     }
                 )

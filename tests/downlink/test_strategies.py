@@ -141,15 +141,15 @@ def test_the_terms_of_a_link_add_up_to_what_its_mode_needs(link):
     assert {row["station"] for row in rows} == {"svalbard", "toulouse"}
     assert [row["elevation, degrees"] for row in rows if row["station"] == "svalbard"] == [5, 10, 20, 30, 45, 60, 90]
     columns = list(rows[0])
-    density, energy = columns.index("C/N0, dBHz"), columns.index("Es/N0")
+    density, energy = columns.index("C/N0, dBHz"), columns.index("Es/N0, dB")
     modes = {mode.name: mode for mode in usable_modcods(simulation.link)}
     assert len(modes) == 1 or link["coding"] != "constant"
     for row in rows:
         cells = list(row.values())
         assert sum(cells[columns.index("range, km") + 1 : density]) == pytest.approx(row["C/N0, dBHz"], abs=0.01)
-        assert sum(cells[density:energy]) == pytest.approx(row["Es/N0"], abs=0.01)
-        assert row["margin"] == pytest.approx(row["Es/N0"] - row["it needs"], abs=0.01)
-        closes = row["margin"] >= row["margin to keep"]
+        assert sum(cells[density:energy]) == pytest.approx(row["Es/N0, dB"], abs=0.01)
+        assert row["margin, dB"] == pytest.approx(row["Es/N0, dB"] - row["needed Es/N0, dB"], abs=0.01)
+        closes = row["margin, dB"] >= row["margin to keep, dB"]
         carried = modes[row["mode"]].rate_bit_s(simulation.link.symbol_rate_sym_s, pilots=simulation.link.pilots)
         assert row["rate, bit/s"] == (round(carried) if closes else 0)
     # What contacts carried lies between.
