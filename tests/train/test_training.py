@@ -22,9 +22,11 @@ from taran_eo.provenance import environment
 from taran_eo.studies.part import predictions, scores_of
 from taran_eo.train import Recipe, Source, carry_out, loop, outcome
 from taran_eo.train.augment import haze, paste
-from taran_eo.train.data import cut, pools, training_images
+from taran_eo.train.data import Crop, cut, pools, training_images
 from taran_eo.train.losses import SegmentationLoss
 from taran_eo.train.recipe import Network
+from taran_eo.train.ships import Ships, in_cells
+from taran_eo.train.task import Batch
 from tests.train.labelled import PUBLICATION, RECIPE, quantized, write_tiles
 
 
@@ -43,6 +45,8 @@ class KilledError(Exception):
 def test_a_killed_run_ends_as_if_it_had_not_been(recipe_file, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 2)
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    here = environment()  # looked at once, as the checkout may be worked on while this runs
+    monkeypatch.setattr(loop, "environment", lambda: here)
     recipe = load_toml(recipe_file, Recipe)
     whole = carry_out(recipe, tmp_path / "whole", lambda done: None, resume=True)
 
@@ -52,12 +56,12 @@ def test_a_killed_run_ends_as_if_it_had_not_been(recipe_file, tmp_path, monkeypa
 
     with pytest.raises(KilledError):
         carry_out(recipe, tmp_path / "torn", kill, resume=True)
-    elsewhere = dataclasses.replace(environment(), cpu="another", commit=None)
+    elsewhere = dataclasses.replace(here, cpu="another", commit=None)
     monkeypatch.setattr(loop, "environment", lambda: elsewhere)
     steps = []
     resumed = carry_out(recipe, tmp_path / "torn", lambda done: steps.append(done.step), resume=True)
     assert steps == [5, 6]
-    assert (whole.environments, resumed.environments) == ((environment(),), (environment(), elsewhere))
+    assert (whole.environments, resumed.environments) == ((here,), (here, elsewhere))
     assert resumed.provenance().to_dict()["environments"][1]["cpu"] == "another"
     assert (tmp_path / "torn" / loop.LOG).read_text() == (tmp_path / "whole" / loop.LOG).read_text()
     for name, value in whole.weights().items():
@@ -233,10 +237,10 @@ def test_a_gate_whose_card_could_not_be_written_is_refused_before_the_training(r
 def test_a_cell_is_ship_where_any_of_its_pixels_is():
     truth = torch.zeros(2, 1, 32, 48)
     truth[0, 0, 15, 16] = truth[1, 0, 16:20, 31:33] = 1
-    cells = loop.in_cells(truth, torch.zeros(2, 1, 2, 3))
+    cells = in_cells(truth, torch.zeros(2, 1, 2, 3))
     assert cells[0, 0].tolist() == [[0, 1, 0], [0, 0, 0]]
     assert cells[1, 0].tolist() == [[0, 0, 0], [0, 1, 1]]
-    assert loop.in_cells(truth, truth) is truth
+    assert in_cells(truth, truth) is truth
 
 
 def test_what_cannot_be_published_is_refused_before_the_training(recipe_file, tmp_path, monkeypatch):
@@ -253,7 +257,7 @@ def test_what_cannot_be_published_is_refused_before_the_training(recipe_file, tm
     carry_out(load_toml(recipe_file, Recipe, ["schedule.steps=1"]), begun.parent, lambda done: None, resume=True)
     refused(ConfigError, "There is no file absent.md with the notes", "publication.notes=absent.md")
     refused(ConfigError, "'small' are only emulated", "quantization.weights=e4m3", f"start={begun}")
-    monkeypatch.setattr(Network, "build", lambda self: Averaging())
+    monkeypatch.setattr(Network, "build", lambda self, classes=1: Averaging())
     refused(LoweringError, "every convolution but the last needs a ReLU")
 
 
@@ -269,7 +273,7 @@ class Averaging(nn.Module):
 
 
 def test_a_network_that_has_no_graph_is_trained_and_scored_all_the_same(recipe_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(Network, "build", lambda self: Averaging())
+    monkeypatch.setattr(Network, "build", lambda self, classes=1: Averaging())
     recipe = load_toml(recipe_file, Recipe, ["schedule.steps=1"])
     trained = carry_out(recipe, tmp_path / "run", lambda done: None, resume=True)
     assert trained.graph is None and trained.margins() == (128, 4)
@@ -321,10 +325,12 @@ def test_what_is_no_number_is_no_network(recipe_file, tmp_path, monkeypatch):
 
 
 def test_what_a_teacher_says_is_learned_beside_the_labels_or_instead(recipe_file, tmp_path):
-    logits, pixels = torch.tensor([[[[0.3, -2.0]]]], requires_grad=True), torch.zeros(1, 3, 1, 2)
-    alike, other = (loop.Teacher(lambda _, said=said: said, 1.0) for said in (logits.detach(), -logits.detach()))
-    alike.loss(pixels, logits).backward()
-    assert logits.grad.abs().max() < 1e-7 and other.loss(pixels, logits) > alike.loss(pixels, logits)
+    recipe = load_toml(recipe_file, Recipe)
+    ships = Ships(recipe, pools(recipe))
+    logits = torch.tensor([[[[0.3, -2.0]]]], requires_grad=True)
+    alike, other = (ships.taught(logits, said) for said in (logits.detach(), -logits.detach()))
+    alike.backward()
+    assert logits.grad.abs().max() < 1e-7 and other > alike
     # By itself the teacher makes the labels indifferent; beside them it does not.
     carried(recipe_file, tmp_path / "float", "schedule.steps=1")
     start = f"start={tmp_path / 'float' / 'weights.safetensors'}"
@@ -443,20 +449,22 @@ def test_generated_scenes_are_drawn_like_any_others(recipe_file):
 
 def test_a_batch_depends_on_nothing_but_its_step(recipe_file):
     recipe = load_toml(recipe_file, Recipe)
-    one, other = (loop.Sampler(recipe, pools(recipe)) for _ in range(2))
+    one, other = (Ships(recipe, pools(recipe)) for _ in range(2))
     one.batch(0)
-    for first, second in zip(one.batch(7), other.batch(7), strict=True):
-        assert np.array_equal(first.pixels, second.pixels) and np.array_equal(first.mask, second.mask)
+    first, second = one.batch(7), other.batch(7)
+    assert torch.equal(first.pixels, second.pixels) and torch.equal(first.truth, second.truth)
+    for ours, theirs in zip(first.drawn, second.drawn, strict=True):
+        assert np.array_equal(ours.pixels, theirs.pixels) and np.array_equal(ours.mask, theirs.mask)
 
 
 def test_empty_images_that_raised_alarms_come_more_often(recipe_file):
     recipe = load_toml(recipe_file, Recipe)
-    sampler = loop.Sampler(recipe, pools(recipe))
-    empty = next(number for number, pool in enumerate(sampler.pools) if not pool.on_ships)
-    crop = loop.Crop(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool), empty, 1)
+    ships = Ships(recipe, pools(recipe))
+    empty = next(number for number, pool in enumerate(ships.pools) if not pool.on_ships)
+    crop = Crop(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool), empty, 1)
     for _ in range(20):
-        sampler.learn([crop], [0.5])
-    draws = [sampler.pools[empty].draw(np.random.default_rng(seed)) for seed in range(300)]
+        ships.learn(Batch(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8), [crop]), torch.tensor([0.5]))
+    draws = [ships.pools[empty].draw(np.random.default_rng(seed)) for seed in range(300)]
     assert draws.count(1) > 0.7 * len(draws)
 
 
