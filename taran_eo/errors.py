@@ -72,6 +72,10 @@ class DivergedError(TaranError, ArithmeticError):
     """A training run whose loss or gradient is no number any more."""
 
 
+class WidthError(TaranError, ValueError):
+    """Bit-widths that cannot be learned, or a cost that they cannot reach."""
+
+
 class OutputError(TaranError, OSError):
     """An output place that cannot be written, or that belongs to another run."""
 

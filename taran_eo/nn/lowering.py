@@ -111,7 +111,7 @@ def _assemble(
 
 @torch.no_grad()
 def _convolution(unit: QuantizedConv, source: Tensor, name: str) -> tuple[Conv, Tensor]:
-    fmt = unit.weight_format
+    fmt = unit.any_format
     if isinstance(fmt, BlockFormat) or unit.scale is None:
         raise LoweringError(
             f"{name} has weights in blocks, {fmt}, for which the integer graph has no operation",
@@ -149,7 +149,6 @@ def _convolution(unit: QuantizedConv, source: Tensor, name: str) -> tuple[Conv, 
         op = Conv(source.name, name, weights, fmt, bias.astype(np.int32), None)
         return op, Tensor(name, outputs, source.level, Integer(32), scaling)
     step = unit.target.step().double().item()
-    assert not isinstance(unit.target.format, BlockFormat)  # noqa: S101 - it would have no step
     target = Tensor(
         name,
         outputs,

@@ -8,6 +8,7 @@ import csv
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -18,7 +19,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from taran_eo.errors import ConfigError, DivergedError
+from taran_eo.nn.learned_bits import LearnedBits
 from taran_eo.nn.quantized import QuantizedNetwork
+from taran_eo.nn.quantized_modules import QuantizedModules
+from taran_eo.nn.quantizer import Quantizer
 from taran_eo.nn.rounding import compile_kernels
 from taran_eo.nn.scales import Scale
 from taran_eo.provenance import Environment, environment
@@ -27,6 +31,9 @@ from taran_eo.train.task import Task
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
+WIDTHS = "widths.csv"
+"""The real widths of a network whose bits are learned, after each probe."""
+
 CHECKPOINT_EVERY = 200
 LOG_EVERY = 20
 WORTH_COMPILING = 50
@@ -73,10 +80,18 @@ class Teacher:
 
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters for the optimizer; learned scales have a rate of their own and do not decay."""
+    """Parameters for the optimizer; what is learned of scales may have a rate of its own, and need not decay."""
     scales = [each.log2 for each in network.modules() if isinstance(each, Scale) and each.log2.requires_grad]
-    known = {id(scale) for scale in scales}
+    steady = [
+        parameter
+        for each in network.modules()
+        if isinstance(each, Quantizer) and not each.decays
+        for parameter in each.parameters()
+    ]
+    known = {id(each) for each in (*scales, *steady)}
     groups: list[dict[str, Any]] = [{"params": [each for each in network.parameters() if id(each) not in known]}]
+    if steady:
+        groups.append({"params": steady, "weight_decay": 0.0})
     if scales and recipe.quantization is not None:
         groups.append({"params": scales, "weight_decay": 0.0, "rate": recipe.quantization.scale_rate})
     return groups
@@ -118,9 +133,10 @@ def train(
     optimizer = _optimizer(groups, schedule)
     if teacher is not None:
         teacher.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if isinstance(network, QuantizedNetwork) and schedule.steps >= WORTH_COMPILING:
+    if isinstance(network, QuantizedNetwork | QuantizedModules) and schedule.steps >= WORTH_COMPILING:
         compile_kernels()
-    state = _State(recipe, network, average, optimizer, task)
+    bits = _bits(network, average.module, recipe)
+    state = _State(recipe, network, average, optimizer, task, bits)
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
         (folder / CHECKPOINT).unlink(missing_ok=True)  # a run begun anew and killed must not go on from the old one
@@ -139,13 +155,8 @@ def train(
                 group["lr"] = learning_rate(step, schedule) * group.get("rate", 1.0)
             torch.manual_seed(recipe.seed + step)  # for dropout, so that a run that goes on draws what it would have
             batch = task.batch(step)
-            pixels, truth = batch.pixels.to(device), batch.truth.to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=schedule.precision == "bf16"):
-                logits = network(pixels).float()
-                said = None if teacher is None else _said(teacher, pixels)
-            loss, each = task.loss(logits, truth)
-            if teacher is not None and said is not None:
-                loss = (1 - teacher.weight) * loss + teacher.weight * task.taught(logits, said)
+            lesson = _Lesson(task, batch.pixels.to(device), batch.truth.to(device), teacher, schedule)
+            loss, each = lesson.loss(network)
             optimizer.zero_grad()
             loss.backward()
             slope = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -155,6 +166,8 @@ def train(
                     f"in step {step + 1}",
                     remedy="Lower schedule.learning_rate; the last checkpoint is from before",
                 )
+            if bits is not None:
+                bits.after(step, schedule.steps, loss.item(), partial(lesson.probe, network))
             optimizer.step()
             average.update_parameters(network)
             task.learn(batch, each)
@@ -167,6 +180,8 @@ def train(
                 board.add_scalar("learning_rate", done.learning_rate, done.step)
             if done.step % CHECKPOINT_EVERY == 0 or done.step == schedule.steps:
                 state.save(folder, done.step)
+                if bits is not None:
+                    _write_widths(folder / WIDTHS, bits)
     kept: nn.Module = average.module
     return kept.cpu().eval(), tuple(state.environments)
 
@@ -178,10 +193,56 @@ def _optimizer(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.
     return torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=True, weight_decay=decay)
 
 
-def _said(teacher: Teacher, pixels: Tensor) -> Tensor:
-    with torch.no_grad():
-        said: Tensor = teacher.network(pixels).float()
-    return said
+def _bits(network: nn.Module, average: nn.Module, recipe: Recipe) -> LearnedBits | None:
+    if recipe.bits is None or recipe.bits.method != "adaqat":
+        return None
+    assert isinstance(network, QuantizedNetwork | QuantizedModules)  # noqa: S101 - asked by the recipe
+    assert isinstance(average, QuantizedNetwork | QuantizedModules)  # noqa: S101 - a copy of it
+    return LearnedBits(network.layers(), network.fixed(), [average.layers()], recipe.bits)
+
+
+class _Lesson:
+    """What one step learns from."""
+
+    def __init__(self, task: Task[Any], pixels: Tensor, truth: Tensor, teacher: Teacher | None, how: Schedule) -> None:
+        self.task, self.pixels, self.truth, self.teacher, self.how = task, pixels, truth, teacher, how
+        with torch.no_grad(), self._precision():
+            self.said = None if teacher is None else teacher.network(pixels).float()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.pixels.device.type, torch.bfloat16, enabled=self.how.precision == "bf16")
+
+    def loss(self, network: nn.Module, share: float = 1.0) -> tuple[Tensor, Tensor]:
+        """The loss of the first share of the batch, and that of each example without the teacher."""
+        part = slice(max(1, round(share * len(self.pixels))))
+        with self._precision():
+            logits = network(self.pixels[part]).float()
+        loss, each = self.task.loss(logits, self.truth[part])
+        if self.teacher is not None and self.said is not None:
+            weight = self.teacher.weight
+            loss = (1 - weight) * loss + weight * self.task.taught(logits, self.said[part])
+        return loss, each
+
+    def probe(self, network: nn.Module, share: float) -> float:
+        """That loss, without a gradient; batch norms take nothing of it into their running statistics."""
+        norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+        usual = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = 0.0
+        with torch.no_grad():
+            loss = self.loss(network, share)[0].item()
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum
+        return loss
+
+
+def _write_widths(path: Path, bits: LearnedBits) -> None:
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["step", "cost", *bits.names])
+        rows.writerows([f"{value:g}" for value in line] for line in bits.trace)
+    unfinished.replace(path)
 
 
 def _logged(path: Path) -> list[list[str]]:
@@ -200,6 +261,7 @@ class _State:
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     task: Task[Any]
+    bits: LearnedBits | None
     environments: list[Environment] = field(default_factory=list)
 
     def save(self, folder: Path, step: int) -> None:
@@ -211,6 +273,7 @@ class _State:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "task": self.task.remember(),
+            "bits": None if self.bits is None else self.bits.remember(),
         }
         # A kill while saving must leave the checkpoint before it whole.
         unfinished = folder / (CHECKPOINT + ".part")
@@ -242,4 +305,6 @@ class _State:
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.task.recall(state["task"])
+        if self.bits is not None:
+            self.bits.recall(state["bits"])
         return int(state["step"])

@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from taran_eo.errors import ConfigError, DivergedError, LoweringError
-from taran_eo.formats import BlockFormat, Integer, parse_any_format, spend_sign
+from taran_eo.formats import BlockFormat, Format, Integer, parse_any_format, parse_format, spend_sign
 from taran_eo.graph import Graph
 from taran_eo.nn.lowering import lower, lower_float
 from taran_eo.nn.program import read
 from taran_eo.nn.quantized import QuantizedNetwork, calibrate, quantize
+from taran_eo.nn.quantized_modules import ModuleFormats, QuantizedModules, calibrate_modules
 from taran_eo.nn.scales import AnyFormat
 from taran_eo.nn.scales import Quantization as Formats
 from taran_eo.provenance import Environment, Provenance
@@ -44,8 +45,8 @@ class Trained:
 
     Attributes:
         network: The trained network, in evaluation mode.
-        graph: Its graph; None for a float network that does more than the graph's operations, and for a quantized
-            one whose formats are only emulated.
+        graph: Its graph; None for a network that does more than the graph's operations, as a residual one, and for a
+            quantized one whose formats are only emulated.
         recipe: What it was trained by.
         environments: Where it was trained.
     """
@@ -129,7 +130,7 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     unfinished = folder / (WEIGHTS + ".part")
     unfinished.write_bytes(safetensors.numpy.save(trained.weights()))
     unfinished.replace(folder / WEIGHTS)
-    return replace(trained, graph=_graph(kept, recipe.name))
+    return replace(trained, graph=_graph(kept, recipe.name) if recipe.images is None else None)
 
 
 def _check_publication(network: nn.Module, recipe: Recipe) -> None:
@@ -164,8 +165,8 @@ def _graph(network: nn.Module, name: str) -> Graph | None:
 
 def _not_finite(network: nn.Module) -> str | None:
     """The name of a tensor that holds infinity or NaN."""
-    values = network.state_dict().items()
-    return next((name for name, value in values if not torch.isfinite(torch.as_tensor(value)).all()), None)
+    tensors = ((name, value) for name, value in network.state_dict().items() if isinstance(value, torch.Tensor))
+    return next((name for name, value in tensors if not torch.isfinite(value).all()), None)
 
 
 def load_float(network: nn.Module, path: Path) -> nn.Module:
@@ -228,6 +229,28 @@ def formats(how: Quantization) -> Formats:
     )
 
 
+def module_formats(how: Quantization) -> ModuleFormats:
+    """The formats that a table asks for in a residual network.
+
+    Raises:
+        FormatError: A name that is no format of one number.
+    """
+    weights = parse_format(how.weights)
+
+    def named(name: str | None) -> Format | None:
+        return None if name is None else parse_format(name)
+
+    assert how.way is not None  # noqa: S101 - asked by the recipe
+    return ModuleFormats(
+        weights,
+        named(how.activations) or spend_sign(weights),
+        named(how.first_weights),
+        named(how.head_weights),
+        named(how.head_activations),
+        how.way,
+    )
+
+
 def lowers(how: Formats) -> bool:
     """Whether networks of these formats have an integer graph: of integers, and floats of up to 3 exponent bits.
 
@@ -241,10 +264,19 @@ def lowers(how: Formats) -> bool:
     )
 
 
-def _quantized(network: nn.Module, task: Task[Any], recipe: Recipe, *, calibrated: bool) -> QuantizedNetwork:
+def _quantized(
+    network: nn.Module, task: Task[Any], recipe: Recipe, *, calibrated: bool
+) -> QuantizedNetwork | QuantizedModules:
     """The network, quantized; its scales are left open where a checkpoint has them."""
     how = recipe.quantization
     assert how is not None  # noqa: S101 - asked before
+    if recipe.images is not None:
+        modules = QuantizedModules(network, module_formats(how), recipe.images.side)
+        if not calibrated:
+            calibrate_modules(
+                modules, [task.batch(CALIBRATION_STEP + number).pixels for number in range(how.calibration)]
+            )
+        return modules
     if calibrated:
         return quantize(network.eval(), formats(how))
     batches = [task.batch(CALIBRATION_STEP + number).pixels for number in range(how.calibration)]

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from taran_eo.config import Settings
+from taran_eo.nn.learned_bits import Learning
+from taran_eo.nn.quantized_modules import Way
 from taran_eo.nn.resnet import ResNet, ResNetDepth
 from taran_eo.nn.scales import Calibration
 from taran_eo.nn.segmentation_models import SegmentationModel
@@ -205,6 +207,9 @@ class Quantization(Settings):
         scale_rate: Learning rate of their logarithms, as a multiple of that of the weights.
         scale_by: What scales are chosen by before training: ``max``, ``percentile`` or ``mse``.
         calibration: Batches that the scales of the activations are chosen on.
+        head_activations: Of a residual network, the format of what its last layer reads; None is `activations`.
+        way: Of a residual network, how scales are found; they are real numbers, and batch norms stay. ``pact`` has one
+            of the weights' statistics and a learned clip for activations, ``lsq`` learned steps for both.
     """
 
     weights: str = "e2m3"
@@ -218,6 +223,8 @@ class Quantization(Settings):
     scale_rate: float = Field(20.0, gt=0)
     scale_by: Calibration = "mse"
     calibration: int = Field(16, ge=1)
+    head_activations: str | None = None
+    way: Way | None = None
 
 
 class Distillation(Settings):
@@ -284,6 +291,7 @@ class Recipe(Settings):
         augmentation: Random changes to the crops.
         schedule: How long and how fast.
         quantization: Formats of the quantized network; None trains the float network.
+        bits: How widths are found that differ from those of `quantization`, with which they begin.
         distillation: A teacher beside the labels; None has none.
         held_out: What the trained network is scored on.
         publication: The model folder to write; None writes none.
@@ -300,6 +308,7 @@ class Recipe(Settings):
     augmentation: Augmentation = Augmentation()
     schedule: Schedule = Schedule()
     quantization: Quantization | None = None
+    bits: Learning | None = None
     distillation: Distillation | None = None
     held_out: tuple[Held, ...] = ()
     publication: Publication | None = None
@@ -312,6 +321,15 @@ class Recipe(Settings):
             raise ValueError("`network.resnet` classifies `[images]`, and nothing else does")
         if self.images is not None and (self.publication or self.held_out or self.synthetic):
             raise ValueError("`publication`, `held_out` and `synthetic` are for ships")
+        return self
+
+    @model_validator(mode="after")
+    def _quantizes_what_it_says(self) -> Self:
+        if self.bits is not None and self.quantization is None:
+            raise ValueError("`[bits]` begin with the formats of `[quantization]`, which is missing")
+        how = self.quantization
+        if how is not None and (how.way is None) != (self.network.resnet is None):
+            raise ValueError("a residual network needs `quantization.way`, and no other has it")
         return self
 
     @model_validator(mode="after")

@@ -163,7 +163,7 @@ def test_the_program_is_the_network():
     network = trained_like(ThinUNetShape(width=4, depth=2, skips=3))
     plain = quantize(network, formats("e2m3", "ue2m4"))  # before calibration activations are not rounded
     for unit in plain.convolutions.values():
-        unit.weight_format = parse_any_format("float16")
+        unit.any_format = parse_any_format("float16")
     pixels = torch.randint(0, 256, (1, 3, 32, 32)).float()
     with torch.no_grad():
         assert torch.allclose(plain(pixels), network(pixels), atol=0.05)
