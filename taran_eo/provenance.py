@@ -97,8 +97,10 @@ def sha256_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
 
 @cache
 def sha256_folder(folder: Path) -> str:
-    """SHA-256 over the names and digests of the files that lie in a folder; looked at once in a process."""
-    digests = sha256_files(folder, (path.name for path in folder.iterdir() if path.is_file()))
+    """SHA-256 over the paths and digests of the files in a folder and those below; looked at once in a process."""
+    digests = sha256_files(
+        folder, (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    )
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 

@@ -1,6 +1,7 @@
 """``taran-eo train``: a recipe in; weights, scores and, where it asks for one, a model folder out."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +11,15 @@ from taran_eo.cli.options import folder
 from taran_eo.cli.training import need_torch, watch
 
 if TYPE_CHECKING:
-    from taran_eo.metrics import Scores
+    from taran_eo.metrics import Accuracy, Scores
     from taran_eo.studies.card import GateReport
     from taran_eo.train import Recipe, Trained
+    from taran_eo.train.recipe import Images
+
+RESULT = "result.json"
+
+RIGHT = "right.npz"
+"""``bool[n]`` by name of the set, in the order of `taran_eo.train.pictures.scored`."""
 
 
 def command(
@@ -34,32 +41,27 @@ def command(
 ) -> None:
     """Train a network as a recipe says; killed and called again, it goes on where it was.
 
-    Leaves the log (CSV and TensorBoard), a checkpoint, the weights and result.json in the folder of the run.
+    Leaves the log (CSV and TensorBoard), a checkpoint, the weights and result.json in the folder of the run; of classes
+    of pictures also right.npz, which tells of each scored picture whether it was given its class.
     """
     from taran_eo.config import load_toml
 
     need_torch()
-    from taran_eo.provenance import sha256_file
     from taran_eo.train import Recipe, carry_out
 
     recipe = load_toml(file, Recipe, changes or ())
     place = Path("runs") / recipe.name if output is None else output
-    result_file = place / "result.json"
     if restart:
-        result_file.unlink(missing_ok=True)  # it is of other weights than those to come
+        for name in (RESULT, RIGHT):
+            (place / name).unlink(missing_ok=True)  # it is of other weights than those to come
     with watch() as begun:
         trained = carry_out(recipe, place, begun(recipe.name), resume=not restart)
+    facts = {"recipe": file.name, **trained.provenance().to_dict(), "held_out": _held_out(recipe)}
+    if recipe.images is not None:
+        _write(place, recipe, _accuracy(trained, recipe.images, place), facts)
+        return
     scores = _scores(trained, recipe)
-    held_out = {str(held.masks): sha256_file(held.masks) for held in recipe.held_out}
-    facts = {"recipe": file.name, **trained.provenance().to_dict(), "held_out": held_out}
-    result = {
-        "recipe": recipe.model_dump(mode="json", exclude_none=True, exclude={"publication"}),
-        "scores": {name: score.to_dict() for name, score in scores.items()},
-        "provenance": facts,
-    }
-    result_file.write_text(json.dumps(result, indent=1) + "\n")
-    for name, score in scores.items():
-        typer.echo(f"{name}: {score}")
+    _write(place, recipe, scores, facts)
     if recipe.publication is not None and trained.graph is not None:
         from taran_eo.studies.publish import publish
 
@@ -67,6 +69,46 @@ def command(
         weights = trained.weights() if recipe.quantization is None else None
         model = publish(recipe.publication, trained.graph, weights, scores=scores, facts=facts)
         typer.echo(f"{model.path}: {model.name} {model.version}")
+
+
+def _held_out(recipe: "Recipe") -> dict[str, str]:
+    """SHA-256 of what a network is scored on, by path."""
+    from taran_eo.provenance import sha256_file, sha256_folder
+
+    images = recipe.images
+    if images is None:
+        return {str(held.masks): sha256_file(held.masks) for held in recipe.held_out}
+    scored = images.test if images.tuning is None else images.train
+    return {str(scored): sha256_folder(scored) if scored.is_dir() else sha256_file(scored)}
+
+
+def _write(
+    place: Path,
+    recipe: "Recipe",
+    scores: "Mapping[str, Accuracy] | Mapping[str, Scores] | Mapping[str, GateReport]",
+    facts: Mapping[str, object],
+) -> None:
+    result = {
+        "recipe": recipe.model_dump(mode="json", exclude_none=True, exclude={"publication"}),
+        "scores": {name: score.to_dict() for name, score in scores.items()},
+        "provenance": facts,
+    }
+    (place / RESULT).write_text(json.dumps(result, indent=1) + "\n")
+    for name, score in scores.items():
+        typer.echo(f"{name}: {score}")
+
+
+def _accuracy(trained: "Trained", images: "Images", place: Path) -> "dict[str, Accuracy]":
+    """Score classes; which pictures are right is left in a file, as runs are compared picture by picture."""
+    import numpy as np
+
+    from taran_eo.metrics import Accuracy
+    from taran_eo.train.pictures import is_right
+
+    name = "test" if images.tuning is None else "tuning"
+    right = is_right(trained.network, images)
+    np.savez_compressed(place / RIGHT, **{name: right})  # type: ignore[arg-type]
+    return {name: Accuracy(len(right), int(right.sum()))}
 
 
 def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores] | dict[str, GateReport]":

@@ -23,10 +23,13 @@ point value where resampling is so skewed that it would not. A count of zero res
 false-alarm rate of 0, read the area, not the interval. Where all that a score counts lies in one group there is
 no interval; over a handful of groups it is too narrow, so read the counts beside it.
 
+**Classes of pictures** are scored by the share that is right (`Accuracy`), with Wilson's 95 % interval.
+
 Source: Airbus Ship Detection Challenge (Kaggle, 2018), evaluation page; Efron and Tibshirani, An
 Introduction to the Bootstrap (1993), chapters 8 and 13.
 """
 
+from taran_eo.metrics.classes import Accuracy, wilson
 from taran_eo.metrics.gate import GateScores, GateTile, aggregate_gate, score_gate, upper_bound
 from taran_eo.metrics.scores import Cell, Comparison, Interval, Scores, aggregate, compare
 from taran_eo.metrics.tile import (
@@ -44,6 +47,7 @@ __all__ = [
     "KAGGLE_IOU_PERCENT",
     "LENGTH_BINS_M",
     "LENGTH_BIN_NAMES",
+    "Accuracy",
     "Cell",
     "Comparison",
     "GateScores",
@@ -58,4 +62,5 @@ __all__ = [
     "score_gate",
     "score_tile",
     "upper_bound",
+    "wilson",
 ]

@@ -2,19 +2,22 @@
 
 import io
 import pickle
-from collections.abc import Sequence
+import pickletools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from zipfile import BadZipFile
+from zipfile import is_zipfile
 
 import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-from taran_eo.errors import ConfigError, CorruptDataError
+from taran_eo.errors import ConfigError, ContractError, CorruptDataError, ImageryError
+from taran_eo.imagery import SUFFIXES, Contract, Window, open_scene
 
 Pixels = NDArray[np.uint8]
 
@@ -32,7 +35,7 @@ AREA = (0.25, 1.0)
 RATIO = (3 / 4, 4 / 3)
 """Share of a picture, and ratio of its sides, that a training crop is drawn with."""
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+COLOURS = Contract(bands=("red", "green", "blue"))
 
 Part = Literal["train", "test"]
 
@@ -70,14 +73,14 @@ class SmallPictures:
 
     def crops(self, numbers: Sequence[int] | NDArray[np.int64], rng: np.random.Generator | None) -> Pixels:
         """As they are; for training mirrored or not, and moved by up to an eighth, with what is missing reflected."""
-        chosen = self.pixels[np.asarray(numbers)]
+        chosen: Pixels = self.pixels[np.asarray(numbers)]
         if rng is None:
             return chosen
         count, side = chosen.shape[:2]
         pad = side // PADDING
         padded = np.pad(chosen, [(0, 0), (pad, pad), (pad, pad), (0, 0)], mode="reflect")
         tops, lefts = rng.integers(0, 2 * pad + 1, (2, count))
-        place, mirrored = np.arange(side), rng.random(count) < 0.5
+        place, mirrored = np.arange(side), rng.random((count,)) < 0.5
         cols = np.where(mirrored[:, None], place[::-1], place) + lefts[:, None]
         rows = place + tops[:, None]
         crops: Pixels = padded[np.arange(count)[:, None, None], rows[:, :, None], cols[:, None, :]]
@@ -102,16 +105,23 @@ class PictureFiles:
         """The middle of each, scaled; for training a part of random area and ratio, mirrored or not.
 
         Raises:
-            CorruptDataError: A file is no picture.
+            ImageryError: A file is no picture, is damaged or cut short, or cannot be read; says which.
+            ContractError: A file has pixels that are no colours.
         """
         return np.stack([_crop(_read(self.paths[number]), self.side, rng) for number in numbers])
 
 
 def _read(path: Path) -> Pixels:
-    pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR_RGB) if path.stat().st_size else None
-    if pixels is None:
-        raise CorruptDataError(f"{path} cannot be read as a picture", remedy="Restore it, or take it out", path=path)
-    return pixels.astype(np.uint8, copy=False)
+    """A whole picture, read as scenes are; and those in four inks, which ImageNet holds some of."""
+    try:
+        with open_scene(path, COLOURS) as scene:
+            pixels, _ = scene.read(Window(0, 0, scene.rows, scene.cols))
+        return pixels.transpose(1, 2, 0)
+    except ContractError as error:
+        inks = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) if "colourspace" in error.facts else None
+        if inks is None:
+            raise
+        return inks.astype(np.uint8, copy=False)
 
 
 def _crop(pixels: Pixels, side: int, rng: np.random.Generator | None) -> Pixels:
@@ -131,12 +141,25 @@ def _crop(pixels: Pixels, side: int, rng: np.random.Generator | None) -> Pixels:
     return (scaled if rng is None or rng.random() < 0.5 else scaled[:, ::-1]).astype(np.uint8)
 
 
+def class_names(path: Path, part: Part) -> tuple[str, ...]:
+    """The names of the classes of what `read_classes` reads; raises as it does."""
+    match _form(path, part):
+        case "jpegs":
+            with _whole(path):
+                return _names(_arrays(path, "classes")["classes"])
+        case "batches":
+            return _label_names(path)
+        case "folders":
+            return _class_folders(path)
+
+
 def read_classes(path: Path, part: Part, side: int) -> Classified:
     """Read pictures of classes.
 
     Args:
         path: An ``.npz`` of JPEGs; the folder ``cifar-10-batches-py`` as it is published; or a folder that holds a
-            folder of picture files for each class, as ImageNet is kept.
+            folder of picture files for each class, as ImageNet is kept. What is hidden, and what has another ending
+            than `SUFFIXES`, is no picture.
         part: Which of the published batches; other paths hold one part.
         side: Rows and columns of a crop; the pictures of the first two have that size.
 
@@ -144,14 +167,13 @@ def read_classes(path: Path, part: Part, side: int) -> Classified:
         ConfigError: Nothing is there, or nothing of that kind; or the pictures have another size.
         CorruptDataError: A file is damaged or cut short; says which.
     """
-    if not path.exists():
-        raise ConfigError(f"No pictures are at {path}", remedy="Fetch the data set, or correct the path", path=path)
-    if path.is_file():
-        found = _jpegs(path)
-    elif (path / CIFAR_NAMES).exists() or (path / CIFAR_BATCHES[part][0]).exists():
-        found = _batches(path, part)
-    else:
-        return _folders(path, side)
+    match _form(path, part):
+        case "jpegs":
+            found = _jpegs(path)
+        case "batches":
+            found = _batches(path, part)
+        case "folders":
+            return _folders(path, side)
     if found.pixels.shape[1] != side:
         raise ConfigError(
             f"The pictures of {path} have {found.pixels.shape[1]} rows and columns, not {side}",
@@ -161,71 +183,155 @@ def read_classes(path: Path, part: Part, side: int) -> Classified:
     return found
 
 
+def _form(path: Path, part: Part) -> Literal["jpegs", "batches", "folders"]:
+    if not path.exists():
+        raise ConfigError(f"No pictures are at {path}", remedy="Fetch the data set, or correct the path", path=path)
+    if path.is_file():
+        return "jpegs"
+    return "batches" if any((path / name).exists() for name in (CIFAR_NAMES, *CIFAR_BATCHES[part])) else "folders"
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Name the file that does not hold what it should: libraries raise nearly anything over a damaged one."""
+    try:
+        yield
+    except Exception as error:
+        raise CorruptDataError(
+            f"{path} is damaged, cut short or missing ({type(error).__name__}: {error})",
+            remedy="Fetch it again and compare its checksum",
+            path=path,
+        ) from error
+
+
+def _small(pixels: Pixels, labels: NDArray[Any], classes: tuple[str, ...]) -> SmallPictures:
+    """Pictures and labels that fit each other; anything else is a `ValueError`."""
+    count, rows, cols, _ = pixels.shape
+    if rows != cols:
+        raise ValueError(f"its pictures have {rows} x {cols} pixels")
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise ValueError(f"{count} pictures have labels {labels.dtype}{list(labels.shape)}")
+    if count and not 0 <= labels.min() <= labels.max() < len(classes):
+        raise ValueError(f"labels from {labels.min()} to {labels.max()} of {len(classes)} classes")
+    return SmallPictures(pixels, labels.astype(np.int64), classes)
+
+
+def _names(classes: NDArray[Any]) -> tuple[str, ...]:
+    if classes.ndim != 1 or classes.dtype.kind != "U":
+        raise ValueError(f"its classes are {classes.dtype}{list(classes.shape)} and no names")
+    return tuple(map(str, classes))
+
+
+def _arrays(path: Path, *names: str) -> dict[str, NDArray[Any]]:
+    with path.open("rb") as file:  # by path, numpy leaves what it cannot read open
+        if not is_zipfile(file):  # numpy would take an array by itself
+            raise ValueError("it is no whole .npz")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as held:
+            return {name: held[name] for name in names}
+
+
 def _jpegs(path: Path) -> SmallPictures:
     """JPEG files that share one header: ``header``, ``body``, ``offsets``, ``labels``, ``classes``."""
-    try:
-        with np.load(path, allow_pickle=False) as held:
-            header, body = held["header"].tobytes(), held["body"].tobytes()
-            offsets, labels = held["offsets"].astype(np.int64), held["labels"].astype(np.int64)
-            classes = tuple(str(name) for name in held["classes"])
-        if len(offsets) != len(labels) + 1 or offsets[-1] != len(body) or (labels >= len(classes)).any():
-            raise ValueError("its parts do not fit each other")
+    with _whole(path):
+        held = _arrays(path, "header", "body", "offsets", "labels", "classes")
+        header, body, offsets = held["header"].tobytes(), held["body"].tobytes(), held["offsets"].astype(np.int64)
+        if len(offsets) < 2 or offsets[0] < 0 or offsets[-1] != len(body) or (np.diff(offsets) <= 0).any():
+            raise ValueError(f"its offsets do not rise to the {len(body)} bytes of its body")
         pixels = [
             simplejpeg.decode_jpeg(header + body[start:stop], "RGB", strict=True) for start, stop in pairwise(offsets)
         ]
-        return SmallPictures(np.stack(pixels), labels, classes)
-    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-        raise _damaged(path, error) from error
+        return _small(np.stack(pixels), held["labels"], _names(held["classes"]))
 
 
-_RECONSTRUCT = np.empty(0).__reduce__()[0]
+class _Kept:
+    """Stands for an array, or its type: keeps what would be called to make it, and calls nothing."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.arguments = arguments
+        self.state: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.state = state
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """A pickle may call anything; those of CIFAR call what makes arrays, and that is all that is let through."""
+    """A pickle may call anything; those of CIFAR make arrays, and that is all that is let through, as `_Kept`."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - what pickle returns
-        if (module, name) in {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}:
-            return _RECONSTRUCT
-        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
-            return getattr(np, name)
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        if (module, name) not in _ARRAYS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return _Kept
+
+
+_ARRAYS = {
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+}
+
+
+def _unpickled(path: Path) -> dict[bytes, Any]:
+    """What a pickle of Python 2 holds, if that is a table."""
+    content = path.read_bytes()
+    # One wrong bit there, and the unpickler makes room for as many objects as it says.
+    places = (number for code, number, _ in pickletools.genops(content) if "PUT" in code.name)
+    if any(isinstance(place, int) and place > len(content) for place in places):
+        raise pickle.UnpicklingError("it counts more objects than it has bytes")
+    held = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+    if not isinstance(held, dict):
+        raise pickle.UnpicklingError(f"it holds no table but {type(held).__name__}")
+    return held
+
+
+def _rows(kept: _Kept) -> Pixels:
+    """The array of bytes ``uint8[n, columns]`` that was kept."""
+    _, shape, dtype, in_columns, content = kept.state
+    if dtype.arguments[0] not in (b"u1", "u1") or in_columns:
+        raise ValueError(f"its pictures are {dtype.arguments[0]!r} and no bytes in rows")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _label_names(folder: Path) -> tuple[str, ...]:
+    with _whole(folder / CIFAR_NAMES):
+        return tuple(name.decode("ascii") for name in _unpickled(folder / CIFAR_NAMES)[b"label_names"])
 
 
 def _batches(folder: Path, part: Part) -> SmallPictures:
     """The python batches of https://www.cs.toronto.edu/~kriz/cifar.html."""
-
-    def held(name: str) -> dict[bytes, Any]:
-        path = folder / name
-        try:
-            content = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-            return {key if isinstance(key, bytes) else str(key).encode(): value for key, value in content.items()}
-        except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ValueError, IndexError, KeyError) as error:
-            raise _damaged(path, error) from error
-
-    pixels, labels = [], []
-    names = tuple(str(name, "ascii") if isinstance(name, bytes) else name for name in held(CIFAR_NAMES)[b"label_names"])
+    names = _label_names(folder)
+    found = []
     for name in CIFAR_BATCHES[part]:
-        batch = held(name)
-        try:
-            planes = np.asarray(batch[b"data"], dtype=np.uint8).reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)
-            marks = np.asarray(batch[b"labels"], dtype=np.int64)
-            if len(planes) != len(marks) or (marks >= len(names)).any():
-                raise ValueError(f"{len(planes)} pictures and {len(marks)} labels")
-        except (KeyError, ValueError) as error:
-            raise _damaged(folder / name, error) from error
-        pixels.append(planes.transpose(0, 2, 3, 1))
-        labels.append(marks)
+        with _whole(folder / name):
+            batch = _unpickled(folder / name)
+            planes = _rows(batch[b"data"]).reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)
+            found.append(_small(planes.transpose(0, 2, 3, 1), np.asarray(batch[b"labels"]), names))
+    pixels, labels = ([getattr(each, name) for each in found] for name in ("pixels", "labels"))
     return SmallPictures(np.ascontiguousarray(np.concatenate(pixels)), np.concatenate(labels), names)
 
 
+def _visible(folder: Path) -> Iterator[Path]:
+    """What lies in a folder, without what editors and file browsers leave there."""
+    try:
+        return (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    except OSError as error:
+        raise ImageryError(
+            f"{folder} cannot be read: {error.strerror}", remedy="Check its permissions", path=folder
+        ) from error
+
+
+def _class_folders(root: Path) -> tuple[str, ...]:
+    return tuple(path.name for path in _visible(root) if path.is_dir())
+
+
 def _folders(root: Path, side: int) -> PictureFiles:
-    classes = tuple(sorted(path.name for path in root.iterdir() if path.is_dir()))
+    classes = _class_folders(root)
     found = [
         (path, number)
         for number, name in enumerate(classes)
-        for path in sorted((root / name).iterdir())
-        if path.suffix.lower() in PICTURES
+        for path in _visible(root / name)
+        if path.suffix.lower() in SUFFIXES
     ]
     if not found:
         raise ConfigError(
@@ -235,11 +341,3 @@ def _folders(root: Path, side: int) -> PictureFiles:
         )
     paths, labels = zip(*found, strict=True)
     return PictureFiles(paths, np.array(labels, dtype=np.int64), classes, side)
-
-
-def _damaged(path: Path, error: Exception) -> CorruptDataError:
-    return CorruptDataError(
-        f"{path} is damaged, cut short or missing ({type(error).__name__}: {error})",
-        remedy="Fetch it again and compare its checksum",
-        path=path,
-    )

@@ -102,7 +102,8 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     """
     torch.manual_seed(recipe.seed)
     task: Task[Any] = Ships(recipe, pools(recipe)) if recipe.images is None else Pictures(recipe, recipe.images)
-    network = recipe.network.build(len(task.found.classes) if isinstance(task, Pictures) else 1)
+    classes = len(task.found.classes) if isinstance(task, Pictures) else 1
+    network = recipe.network.build(classes)
     if recipe.start is not None:
         load_float(network, recipe.start)
     if recipe.network.gate and not (recipe.quantization is None or lowers(formats(recipe.quantization))):
@@ -112,11 +113,11 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
         )
     if recipe.publication is not None:
         _check_publication(network, recipe)
-    teacher = _teacher(network, recipe)
+    teacher = _teacher(network, recipe, classes)
     if recipe.quantization is not None:
         goes_on = resume and (folder / CHECKPOINT).exists()
         network = _quantized(network, task, recipe, calibrated=goes_on)
-        if recipe.start is not None and not goes_on:
+        if recipe.start is not None and recipe.images is None and not goes_on:
             _graph(network, recipe.name)  # an accumulator that is too wide is told before the training
     if not resume:
         (folder / WEIGHTS).unlink(missing_ok=True)  # nobody must take the old ones for those of the new run
@@ -192,13 +193,13 @@ def load_float(network: nn.Module, path: Path) -> nn.Module:
     return network.eval()
 
 
-def _teacher(network: nn.Module, recipe: Recipe) -> Teacher | None:
+def _teacher(network: nn.Module, recipe: Recipe, classes: int) -> Teacher | None:
     how = recipe.distillation
     if how is None:
         return None
     if how.teacher is None:
         return Teacher(copy.deepcopy(network).eval(), how.weight)
-    return Teacher(load_float((how.network or recipe.network).build(), how.teacher), how.weight)
+    return Teacher(load_float((how.network or recipe.network).build(classes), how.teacher), how.weight)
 
 
 def formats(how: Quantization) -> Formats:

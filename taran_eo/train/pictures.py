@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from taran_eo.errors import ConfigError
-from taran_eo.train.classes import Classified, read_classes
+from taran_eo.train.classes import Classified, class_names, read_classes
 from taran_eo.train.recipe import Images, Recipe
 from taran_eo.train.task import Batch
 
@@ -19,6 +19,9 @@ TUNING_SEED = 0
 CALIBRATION_STEP = 1 << 40
 """From this step on pictures are drawn with replacement, in no epoch."""
 
+SCORED_PIXELS = 1 << 19
+"""Pictures are scored as many at once as have so many pixels."""
+
 
 class Pictures:
     """Classes of pictures: a `Task`."""
@@ -27,10 +30,23 @@ class Pictures:
         self.recipe = recipe
         self.found = read_classes(images.train, "train", images.side)
         self.numbers = learned(images, len(self.found.labels))
+        there = np.bincount(self.found.labels[self.numbers], minlength=len(self.found.classes))
+        if not there.all():
+            raise ConfigError(
+                f"No picture of the class {self.found.classes[there.argmin()]} is learned from {images.train}",
+                remedy="Give it some, take the class out, or keep fewer for `images.tuning`",
+            )
         if recipe.schedule.batch > len(self.numbers):
             raise ConfigError(
                 f"A batch of {recipe.schedule.batch} is more than the {len(self.numbers)} pictures of {images.train}",
                 remedy="Lower schedule.batch",
+            )
+        # Numbers of classes that mean others would only be told by a poor score, after the training.
+        if images.tuning is None and (others := class_names(images.test, "test")) != self.found.classes:
+            odd = sorted(set(others) ^ set(self.found.classes)) or ["their order"]
+            raise ConfigError(
+                f"The classes of {images.test} are not those of {images.train}: they differ in {', '.join(odd[:3])}",
+                remedy="Give both the same classes, in the same order",
             )
 
     def batch(self, step: int) -> Batch[None]:
@@ -88,9 +104,10 @@ def scored(images: Images) -> tuple[Classified, NDArray[np.int64]]:
     return found, np.sort(_shuffled(len(found.labels))[: images.tuning])
 
 
-def is_right(network: nn.Module, images: Images, batch: int = 500) -> NDArray[np.bool_]:
+def is_right(network: nn.Module, images: Images) -> NDArray[np.bool_]:
     """Whether a network, in evaluation mode, gives each scored picture its class, ``bool[n]``."""
     found, numbers = scored(images)
+    batch = max(1, SCORED_PIXELS // images.side**2)
 
     def parts() -> Iterator[NDArray[np.bool_]]:
         for start in range(0, len(numbers), batch):

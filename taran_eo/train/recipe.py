@@ -50,6 +50,8 @@ class Network(Settings):
             raise ValueError("give both `architecture` and `encoder`, or neither for the Thin U-Net")
         if self.gate and (self.architecture is not None or self.growth != 1 or self.skips is not None):
             raise ValueError("a `gate` has `width` and `depth`, and nothing else")
+        if self.resnet is not None and (self.gate or self.architecture is not None or self.skips is not None):
+            raise ValueError("a `resnet` has a number of layers, and nothing else")
         if self.gate and self.depth < SHALLOWEST_GATE:
             raise ValueError(f"a `gate` has a `depth` of at least {SHALLOWEST_GATE}")
         return self
@@ -319,6 +321,11 @@ class Recipe(Settings):
             raise ValueError("give the `[[source]]` of ships, or the `[images]` of classes")
         if (self.images is None) != (self.network.resnet is None):
             raise ValueError("`network.resnet` classifies `[images]`, and nothing else does")
+        taught = None if self.distillation is None else self.distillation.network
+        if taught is not None and (taught.resnet is None) != (self.images is None):
+            raise ValueError(
+                "`distillation.network` and `network` must do the same: classify `[images]`, or find ships"
+            )
         if self.images is not None and (self.publication or self.held_out or self.synthetic):
             raise ValueError("`publication`, `held_out` and `synthetic` are for ships")
         return self
