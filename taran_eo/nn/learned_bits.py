@@ -16,9 +16,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from torch import Tensor
 
 from taran_eo.config import Settings
 from taran_eo.errors import WidthError
@@ -45,7 +46,8 @@ class Learning(Settings):
             of so many groups of neighbouring layers with about the same number of multiplications.
         cost: What presses the widths down.
         pressure: Its weight in the loss, times the share of the cost that the widest formats have.
-        target: The share from which nothing presses any more; None presses to the end.
+        target: The share from which nothing presses any more; None presses to the end, which ``greedy`` and ``hessian``
+            do not know.
         weight_rate: Learning rate of the widths of weights.
         activation_rate: Learning rate of those of activations.
         every: Steps from one probe to the next.
@@ -54,7 +56,10 @@ class Learning(Settings):
         reversals: A width that turned so often is frozen.
         until: Share of the training after which all widths are frozen.
         split: Of minifloats: the one of the least error in calibration for a learned width, or exponent and mantissa
-            learned apart.
+            learned apart, which ``adaqat`` alone does.
+        batches: Of ``greedy`` and ``hessian``: batches that they look at.
+        draws: Of ``hessian``: random vectors a batch.
+        seed: Of ``hessian``: what they are drawn from.
     """
 
     method: Literal["adaqat", "fracbits", "greedy", "hessian"] = "adaqat"
@@ -72,6 +77,17 @@ class Learning(Settings):
     reversals: int = Field(5, ge=1)
     until: float = Field(0.5, gt=0, le=1)
     split: Literal["calibrated", "relaxed"] = "calibrated"
+    batches: int = Field(2, ge=1)
+    draws: int = Field(32, ge=2)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Self:
+        if self.method in ("greedy", "hessian") and self.target is None:
+            raise ValueError(f"`bits.method` {self.method} lowers widths down to a `bits.target`, which is missing")
+        if self.method != "adaqat" and self.split == "relaxed":
+            raise ValueError(f"`bits.split` is learned by `bits.method` adaqat, and not by {self.method}")
+        return self
 
 
 @dataclass
@@ -145,12 +161,13 @@ Loss = Callable[[float], float]
 """The loss of the first share of the present batch, without a gradient and without a trace in the network."""
 
 
-class LearnedBits:
-    """The widths of a network, as they are learned.
+class Widths:
+    """The widths of a network, in groups, with their formats and their cost.
 
     Attributes:
-        groups: What is learned.
-        trace: A line for each probe: the step, the cost as a share of that of the widest formats, and the real widths.
+        groups: What is learned or chosen.
+        whole: The cost of the widest formats.
+        trace: A line for each probe: the step, the cost as a share of `whole`, and the real widths.
     """
 
     def __init__(
@@ -172,15 +189,14 @@ class LearnedBits:
         self.followers = [sites(each) for each in followers]
         self.splits: dict[str, str] = {}
         self.trace: list[list[float]] = []
-        self.turn = 0
         stay = {id(site) for site in fixed}
         self.groups = tuple(
             _groups(self.layers, [site for site in self.sites if id(site) not in stay], self.sites, how)
         )
         if not self.groups:
             raise WidthError("All layers have a fixed format", remedy="Leave out first_weights and head_weights")
-        self.whole = self._cost_at(lambda width: width.highest)
-        least = self._cost_at(lambda width: width.lowest) / self.whole
+        self.whole = self.cost_at(lambda width: width.highest)
+        least = self.cost_at(lambda width: width.lowest) / self.whole
         if how.target is not None and least > how.target:
             raise WidthError(
                 f"With {how.lowest} bits everywhere the network has {least:.3f} of the cost of {how.highest} bits, "
@@ -198,6 +214,88 @@ class LearnedBits:
     def share(self) -> float:
         """Present cost as a share of that of the widest formats."""
         return self.cost(self.layers, present) / self.whole
+
+    def remember(self) -> dict[str, Any]:
+        """What a checkpoint must hold; the formats themselves are in the state of the networks."""
+        widths = [asdict(width) for group in self.groups for width in group.widths]
+        return {"widths": widths, "splits": dict(self.splits), "trace": self.trace}
+
+    def recall(self, state: Mapping[str, Any]) -> None:
+        """Take up what was remembered."""
+        for width, kept in zip(
+            (width for group in self.groups for width in group.widths), state["widths"], strict=True
+        ):
+            for name, value in kept.items():
+                setattr(width, name, value)
+        self.splits, self.trace = dict(state["splits"]), list(state["trace"])
+
+    @property
+    def names(self) -> list[str]:
+        """Of the real widths, as in the lines of `trace`."""
+        parts = ("",) if self.how.split == "calibrated" else (" exponent", " mantissa")
+        return [
+            f"{group.kind} {group.name}{part}"
+            for group in self.groups
+            for part, _ in zip(parts if len(group.widths) > 1 else ("",), group.widths, strict=True)
+        ]
+
+    def _total(self, bits: Sequence[int]) -> int:
+        """All bits; of exponent and mantissa no more than there may be."""
+        return bits[0] if len(bits) == 1 else min(self.how.highest, max(self.how.lowest, 1 + sum(bits)))
+
+    def take(self, group: Group, bits: Sequence[int]) -> None:
+        """Give the sites of a group, here and in the followers, the formats of so many bits."""
+        for place in group.places:
+            fmt = self.format_of(place, bits)
+            for each in (self.sites, *self.followers):
+                each[place].take(fmt)
+
+    def cost_at(self, bits_of: Callable[[Width], int]) -> float:
+        """The cost with other bits; of minifloats it is that of their width, whatever the split."""
+        widths = {
+            id(self.sites[place]): Integer(self._total([bits_of(width) for width in group.widths]), signed=False)
+            for group in self.groups
+            for place in group.places
+        }
+        return self.cost(self.layers, lambda site: widths.get(id(site), site.format))
+
+    def formats(self) -> dict[str, Format]:
+        """The present format of each site that is learned, by kind and name."""
+        return {
+            f"{group.kind} {self.sites[place].name}": self.sites[place].format
+            for group in self.groups
+            for place in group.places
+        }
+
+    def format_of(self, place: int, bits: Sequence[int]) -> Format:
+        """The format of a site with so many bits."""
+        site = self.sites[place]
+        signed = site.kind == "weights"
+        fmt: Format
+        if isinstance(site.format, Integer):
+            return Integer(bits[0], signed=signed)
+        if len(bits) == 2:
+            fmt = MiniFloat(bits[0], bits[1])
+            return fmt if signed else spend_sign(fmt)
+        key = f"{place} {bits[0]}"
+        if key not in self.splits:
+            found = splits(bits[0])
+            self.splits[key] = str(min(found if signed else map(spend_sign, found), key=site.error))
+        return parse_format(self.splits[key])
+
+
+class LearnedBits(Widths):
+    """The widths of a network, as they are learned by AdaQAT."""
+
+    def __init__(
+        self, layers: Sequence[Layer], fixed: Iterable[Site], followers: Iterable[Sequence[Layer]], how: Learning
+    ) -> None:
+        super().__init__(layers, fixed, followers, how)
+        self.turn = 0
+
+    def penalty(self) -> Tensor | None:
+        """Nothing is added to the loss: the cost is differenced beside it."""
+        return None
 
     def after(self, step: int, steps: int, loss: float, loss_of: Loss) -> None:
         """Learn from the batch of a step, if it is one to probe, or freeze.
@@ -221,6 +319,8 @@ class LearnedBits:
                 group = self.groups[self.turn % len(self.groups)]
                 self.turn += 1
                 self._probe(group, base, loss_of)
+            if all(width.frozen for each in self.groups for width in each.widths):
+                self.freeze()
         else:
             return
         values = [width.value for group in self.groups for width in group.widths]
@@ -237,7 +337,7 @@ class LearnedBits:
                 continue
             bits = list(group.bits)
             bits[number] = width.neighbour
-            undo = [self.sites[place].attempt(self._format(place, bits)) for place in group.places]
+            undo = [self.sites[place].attempt(self.format_of(place, bits)) for place in group.places]
             other, other_cost = loss_of(self.how.share), self.cost(self.layers, present)
             for each in undo:
                 each()
@@ -251,7 +351,7 @@ class LearnedBits:
         if len(group.widths) > 1 and not self.how.lowest <= 1 + sum(group.bits) <= self.how.highest:
             for width, value in zip(group.widths, before, strict=True):
                 width.value = value
-        self._take(group)
+        self.take(group, group.bits)
 
     def freeze(self) -> dict[str, Format]:
         """Freeze all widths: where the target is not met, first the ones nearest to a bit fewer lose that bit.
@@ -263,14 +363,15 @@ class LearnedBits:
             WidthError: The target is out of reach even so.
         """
         target, widths = self.how.target, [width for group in self.groups for width in group.widths]
+        # Those that turned too often come last: they froze at the upper of two widths, of which the lower will do.
         lower = sorted(
-            (width for width in widths if not width.frozen and width.bits > width.lowest),
-            key=lambda width: width.value - width.bits,
+            (width for width in widths if width.bits > width.lowest),
+            key=lambda width: (width.frozen, width.value - width.bits),
         )
         bits = {id(width): width.bits for width in widths}
-        while target is not None and self._cost_at(lambda width: bits[id(width)]) > target * self.whole:
+        while target is not None and self.cost_at(lambda width: bits[id(width)]) > target * self.whole:
             if not lower:
-                share = self._cost_at(lambda width: bits[id(width)]) / self.whole
+                share = self.cost_at(lambda width: bits[id(width)]) / self.whole
                 raise WidthError(
                     f"At the deadline the widths cost {share:.3f} of {self.how.highest} bits even with a bit fewer "
                     f"each, above the target of {target:g}",
@@ -281,71 +382,17 @@ class LearnedBits:
         for width in widths:
             width.value, width.frozen = float(bits[id(width)]), True
         for group in self.groups:
-            self._take(group)
-        return {
-            f"{group.kind} {self.sites[place].name}": self.sites[place].format
-            for group in self.groups
-            for place in group.places
-        }
+            self.take(group, group.bits)
+        return self.formats()
 
     def remember(self) -> dict[str, Any]:
         """What a checkpoint must hold; the formats themselves are in the state of the networks."""
-        widths = [asdict(width) for group in self.groups for width in group.widths]
-        return {"widths": widths, "turn": self.turn, "splits": dict(self.splits), "trace": self.trace}
+        return super().remember() | {"turn": self.turn}
 
     def recall(self, state: Mapping[str, Any]) -> None:
         """Take up what was remembered."""
-        for width, kept in zip(
-            (width for group in self.groups for width in group.widths), state["widths"], strict=True
-        ):
-            for name, value in kept.items():
-                setattr(width, name, value)
-        self.turn, self.splits, self.trace = state["turn"], dict(state["splits"]), list(state["trace"])
-
-    @property
-    def names(self) -> list[str]:
-        """Of the real widths, as in the lines of `trace`."""
-        parts = ("",) if self.how.split == "calibrated" else (" exponent", " mantissa")
-        return [
-            f"{group.kind} {group.name}{part}"
-            for group in self.groups
-            for part, _ in zip(parts if len(group.widths) > 1 else ("",), group.widths, strict=True)
-        ]
-
-    def _total(self, bits: Sequence[int]) -> int:
-        """All bits; of exponent and mantissa no more than there may be."""
-        return bits[0] if len(bits) == 1 else min(self.how.highest, max(self.how.lowest, 1 + sum(bits)))
-
-    def _take(self, group: Group) -> None:
-        for place in group.places:
-            fmt = self._format(place, group.bits)
-            for each in (self.sites, *self.followers):
-                each[place].take(fmt)
-
-    def _cost_at(self, bits_of: Callable[[Width], int]) -> float:
-        """The cost with other bits; of minifloats it is that of their width, whatever the split."""
-        widths = {
-            id(self.sites[place]): Integer(self._total([bits_of(width) for width in group.widths]), signed=False)
-            for group in self.groups
-            for place in group.places
-        }
-        return self.cost(self.layers, lambda site: widths.get(id(site), site.format))
-
-    def _format(self, place: int, bits: Sequence[int]) -> Format:
-        """The format of a site with so many bits."""
-        site = self.sites[place]
-        signed = site.kind == "weights"
-        fmt: Format
-        if isinstance(site.format, Integer):
-            return Integer(bits[0], signed=signed)
-        if len(bits) == 2:
-            fmt = MiniFloat(bits[0], bits[1])
-            return fmt if signed else spend_sign(fmt)
-        key = f"{place} {bits[0]}"
-        if key not in self.splits:
-            found = splits(bits[0])
-            self.splits[key] = str(min(found if signed else map(spend_sign, found), key=site.error))
-        return parse_format(self.splits[key])
+        super().recall(state)
+        self.turn = state["turn"]
 
 
 def splits(bits: int) -> list[MiniFloat]:

@@ -4,6 +4,7 @@ Source: Esser et al., Learned Step Size Quantization, arXiv 1902.08153: gradient
 """
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +37,24 @@ class LsqStep(Quantizer):
 
     def switch(self, before: Format, after: Format) -> None:
         """Scale the step as that of normal values has to be for the other format."""
-        normal = torch.erfinv((torch.arange(1024.0) + 0.5) / 1024)
         with torch.no_grad():
-            self.step.mul_(statistical_scale(normal, after) / statistical_scale(normal, before))
+            self.step.mul_(_normal_step(after) / _normal_step(before))
+
+    def beside(self, values: Tensor, present: Format, fmt: Format) -> Tensor:
+        """Round at the step that a switch would take."""
+        return self._round(values, fmt, self.step * (_normal_step(fmt) / _normal_step(present)))
 
     def forward(self, values: Tensor, fmt: Format) -> Tensor:
         """Round at the step."""
+        return self._round(values, fmt, self.step)
+
+    def _round(self, values: Tensor, fmt: Format, step: Tensor) -> Tensor:
         slowed = 1 / math.sqrt(values.numel() * fmt.largest)
-        step = self.step.clamp_min(SMALLEST_STEP)
+        step = step.clamp_min(SMALLEST_STEP)
         return fake_quantize(values, fmt, step * slowed + (step * (1 - slowed)).detach())
+
+
+@cache
+def _normal_step(fmt: Format) -> float:
+    """The best step of normal values of variance one."""
+    return float(statistical_scale(torch.erfinv((torch.arange(1024.0) + 0.5) / 1024), fmt))

@@ -95,6 +95,10 @@ class QuantizedSite(nn.Module):
             self.quantizer.switch(self._format, fmt)
             self._format = fmt
 
+    def begin(self) -> None:
+        """Find the scale anew in what it holds."""
+        self.quantizer.begin(self.held(), self._format)
+
     def attempt(self, fmt: Format) -> Callable[[], None]:
         """Take another format for a moment."""
         before, kept = self._format, [each.detach().clone() for each in self.quantizer.parameters()]
@@ -125,8 +129,9 @@ class QuantizedSite(nn.Module):
         if self.between is None:
             result: Tensor = self.quantizer(values, self._format)
             return result
-        below, above = (self.quantizer(values, each) for each in (self.between.below, self.between.above))
-        return torch.lerp(below, above, self.between.share.to(below.dtype))
+        mixed = self.between
+        below, above = (self.quantizer.beside(values, self._format, each) for each in (mixed.below, mixed.above))
+        return torch.lerp(below, above, mixed.share.to(below))
 
     def get_extra_state(self) -> str:
         """The format, so that a checkpoint has it."""
@@ -148,7 +153,7 @@ class QuantizedLayer(QuantizedSite):
                 remedy="Take the layer out of the network",
             )
         self.layer = layer
-        quantizer.begin(self.held(), fmt)
+        self.begin()
 
     def held(self) -> Tensor:
         """All weights."""
@@ -275,7 +280,7 @@ def calibrate_modules(network: QuantizedModules, batches: Iterable[Tensor]) -> N
                 f"The largest activation of {each.name} in calibration is {largest}, which makes no scale",
                 remedy="Look for a diverged run or a dead layer",
             )
-        each.quantizer.begin(each.sample, each.format)
+        each.begin()
 
 
 def _read(network: nn.Module, side: int, bands: int) -> tuple[_Place, ...]:

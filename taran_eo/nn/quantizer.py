@@ -22,6 +22,11 @@ class Quantizer(nn.Module):
     def switch(self, before: Format, after: Format) -> None:
         """Go from one format to another."""
 
+    def beside(self, values: Tensor, present: Format, fmt: Format) -> Tensor:
+        """Round to a format while the scale is that of the present one; to the present one as `forward` does."""
+        result: Tensor = self(values, fmt)
+        return result
+
     def forward(self, values: Tensor, fmt: Format) -> Tensor:
         """Round values of any shape; the result has the same shape and type."""
         raise NotImplementedError

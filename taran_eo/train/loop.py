@@ -19,7 +19,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from taran_eo.errors import ConfigError, DivergedError
-from taran_eo.nn.learned_bits import LearnedBits
+from taran_eo.nn.fracbits import FracBits
+from taran_eo.nn.learned_bits import LearnedBits, Widths
 from taran_eo.nn.quantized import QuantizedNetwork
 from taran_eo.nn.quantized_modules import QuantizedModules
 from taran_eo.nn.quantizer import Quantizer
@@ -32,7 +33,10 @@ from taran_eo.train.task import Task
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.csv"
 WIDTHS = "widths.csv"
-"""The real widths of a network whose bits are learned, after each probe."""
+"""The real widths of a network whose bits are learned, after each probe; or those that were chosen before, once."""
+
+LEARNED: dict[str, type[LearnedBits] | type[FracBits]] = {"adaqat": LearnedBits, "fracbits": FracBits}
+"""Methods of `[bits]` that go on through the training; the others choose before it."""
 
 CHECKPOINT_EVERY = 200
 LOG_EVERY = 20
@@ -155,10 +159,11 @@ def train(
                 group["lr"] = learning_rate(step, schedule) * group.get("rate", 1.0)
             torch.manual_seed(recipe.seed + step)  # for dropout, so that a run that goes on draws what it would have
             batch = task.batch(step)
-            lesson = _Lesson(task, batch.pixels.to(device), batch.truth.to(device), teacher, schedule)
+            penalty = None if bits is None else bits.penalty()  # before the network, whose formats it may mix
+            lesson = Lesson(task, batch.pixels.to(device), batch.truth.to(device), teacher, schedule)
             loss, each = lesson.loss(network)
             optimizer.zero_grad()
-            loss.backward()
+            (loss if penalty is None else loss + penalty).backward()
             slope = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             if not torch.isfinite(loss + slope):
                 raise DivergedError(
@@ -181,7 +186,7 @@ def train(
             if done.step % CHECKPOINT_EVERY == 0 or done.step == schedule.steps:
                 state.save(folder, done.step)
                 if bits is not None:
-                    _write_widths(folder / WIDTHS, bits)
+                    write_widths(folder / WIDTHS, bits)
     kept: nn.Module = average.module
     return kept.cpu().eval(), tuple(state.environments)
 
@@ -193,15 +198,16 @@ def _optimizer(groups: list[dict[str, Any]], schedule: Schedule) -> torch.optim.
     return torch.optim.SGD(groups, lr=rate, momentum=schedule.momentum, nesterov=True, weight_decay=decay)
 
 
-def _bits(network: nn.Module, average: nn.Module, recipe: Recipe) -> LearnedBits | None:
-    if recipe.bits is None or recipe.bits.method != "adaqat":
+def _bits(network: nn.Module, average: nn.Module, recipe: Recipe) -> LearnedBits | FracBits | None:
+    if recipe.bits is None or recipe.bits.method not in LEARNED:
         return None
     assert isinstance(network, QuantizedNetwork | QuantizedModules)  # noqa: S101 - asked by the recipe
     assert isinstance(average, QuantizedNetwork | QuantizedModules)  # noqa: S101 - a copy of it
-    return LearnedBits(network.layers(), network.fixed(), [average.layers()], recipe.bits)
+    method = LEARNED[recipe.bits.method]
+    return method(network.layers(), network.fixed(), [average.layers()], recipe.bits)
 
 
-class _Lesson:
+class Lesson:
     """What one step learns from."""
 
     def __init__(self, task: Task[Any], pixels: Tensor, truth: Tensor, teacher: Teacher | None, how: Schedule) -> None:
@@ -236,7 +242,8 @@ class _Lesson:
         return loss
 
 
-def _write_widths(path: Path, bits: LearnedBits) -> None:
+def write_widths(path: Path, bits: Widths) -> None:
+    """Write the real widths, a line for each probe."""
     unfinished = path.with_suffix(".part")
     with unfinished.open("w", newline="") as file:
         rows = csv.writer(file)
@@ -261,7 +268,7 @@ class _State:
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     task: Task[Any]
-    bits: LearnedBits | None
+    bits: LearnedBits | FracBits | None
     environments: list[Environment] = field(default_factory=list)
 
     def save(self, folder: Path, step: int) -> None:
