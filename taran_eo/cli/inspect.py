@@ -65,6 +65,10 @@ def _fit(path: Path | None, name: str, tile: tuple[int, int]) -> dict[str, Any]:
         "arena_in": found.arena_in or "no figure of its memories",
         "fits": "unknown" if found.short_bytes is None else found.short_bytes == 0,
     }
+    if len({(each.weights, each.reads) for each in model.graph.widths[1:]}) > 1:  # the first one reads pixels
+        content["widths"] = [
+            f"{each.name}: {each.count:,} weights {each.weights}, reads {each.reads}" for each in model.graph.widths
+        ]
     if found.short_bytes:
         content["short_bytes"] = found.short_bytes
         content["would_help"] = list(remedies(model.graph, target, found))

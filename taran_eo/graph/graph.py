@@ -8,12 +8,29 @@ from typing import assert_never
 import numpy as np
 
 from taran_eo.errors import GraphError
-from taran_eo.formats import Integer, MiniFloat, from_image, integer_image
-from taran_eo.graph.ops import FLOAT32, Concat, Conv, FloatConv, MaxPool, Op, Tensor, Upsample, sources_of
+from taran_eo.formats import Format, Integer, MiniFloat, from_image, integer_image
+from taran_eo.graph.ops import FLOAT32, Concat, Conv, Float32, FloatConv, MaxPool, Op, Tensor, Upsample, sources_of
 from taran_eo.graph.program import Arrays, digest_of, to_program
 from taran_eo.graph.requantize import EXACT_BITS, LARGEST_SHIFT, MULTIPLIER_BITS
 
 INT32 = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Widths:
+    """The formats of a convolution, which may differ from one to the next.
+
+    Attributes:
+        name: That of what it makes.
+        weights: Format of its weights.
+        reads: Format of what it reads.
+        count: Weights.
+    """
+
+    name: str
+    weights: Format | Float32
+    reads: Format | Float32
+    count: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +169,14 @@ class Graph:
     def parameters(self) -> int:
         """Number of weights and biases."""
         return sum(op.weights.size + op.bias.size for op in self._convolutions)
+
+    @property
+    def widths(self) -> tuple[Widths, ...]:
+        """The formats of each convolution, in order."""
+        return tuple(
+            Widths(op.target, op.weight_format, self.tensors[op.source].format, op.weights.size)
+            for op in self._convolutions
+        )
 
     def macs(self, rows: int, cols: int) -> int:
         """Multiplications of a tile of rows x cols pixels."""
