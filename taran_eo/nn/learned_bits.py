@@ -58,7 +58,7 @@ class Learning(Settings):
         split: Of minifloats: the one of the least error in calibration for a learned width, or exponent and mantissa
             learned apart, which ``adaqat`` alone does.
         batches: Of ``greedy`` and ``hessian``: batches that they look at.
-        draws: Of ``hessian``: random vectors a batch.
+        draws: Of ``hessian``: random vectors for each tensor and batch.
         seed: Of ``hessian``: what they are drawn from.
     """
 
@@ -78,7 +78,7 @@ class Learning(Settings):
     until: float = Field(0.5, gt=0, le=1)
     split: Literal["calibrated", "relaxed"] = "calibrated"
     batches: int = Field(2, ge=1)
-    draws: int = Field(32, ge=2)
+    draws: int = Field(4, ge=1)
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")

@@ -24,8 +24,9 @@ from taran_eo.nn.quantized_modules import ModuleFormats, QuantizedModules, calib
 from taran_eo.nn.scales import AnyFormat
 from taran_eo.nn.scales import Quantization as Formats
 from taran_eo.provenance import Environment, Provenance
+from taran_eo.train.allotment import choose_bits
 from taran_eo.train.data import pools
-from taran_eo.train.loop import CHECKPOINT, Progress, Teacher, train
+from taran_eo.train.loop import CHECKPOINT, LEARNED, Progress, Teacher, train
 from taran_eo.train.pictures import CALIBRATION_STEP, Pictures
 from taran_eo.train.recipe import Quantization, Recipe
 from taran_eo.train.ships import Ships
@@ -99,6 +100,7 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
         LoweringError: A network that does more than the graph's operations is to be published.
         GraphError: An accumulator of a quantized network could leave int32.
         DivergedError: The loss, its gradient, or what was trained is no longer finite.
+        WidthError: Bit-widths cannot be learned or chosen as the recipe says.
     """
     torch.manual_seed(recipe.seed)
     task: Task[Any] = Ships(recipe, pools(recipe)) if recipe.images is None else Pictures(recipe, recipe.images)
@@ -116,7 +118,11 @@ def carry_out(recipe: Recipe, folder: Path, report: Callable[[Progress], None], 
     teacher = _teacher(network, recipe, classes)
     if recipe.quantization is not None:
         goes_on = resume and (folder / CHECKPOINT).exists()
+        # Quantizing replaces the modules of a residual network, and those in the checkpoint have their widths.
+        plain = copy.deepcopy(network)
         network = _quantized(network, task, recipe, calibrated=goes_on)
+        if recipe.bits is not None and recipe.bits.method not in LEARNED and not goes_on:
+            choose_bits(network, plain, task, recipe, recipe.bits, folder, teacher)
         if recipe.start is not None and recipe.images is None and not goes_on:
             _graph(network, recipe.name)  # an accumulator that is too wide is told before the training
     if not resume:
