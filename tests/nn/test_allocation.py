@@ -23,11 +23,12 @@ from taran_eo.nn.learned_bits import Learning, Widths
 from taran_eo.nn.quantized import calibrate, quantize
 from taran_eo.nn.quantized_modules import QuantizedModules
 from taran_eo.nn.scales import Quantization
-from taran_eo.nn.sites import sites
+from taran_eo.nn.sites import bit_operations, sites
 from taran_eo.nn.thin_unet import ThinUNetShape
 from taran_eo.train import Recipe, carry_out, loop, outcome, recipe
 from tests.nn.small import batch, floating, modules
 from tests.nn.test_quantized import trained_like
+from tests.train import labelled
 from tests.train.classified import RECIPE, labels_of, smooth, write_jpegs
 
 LOWEST, HIGHEST = 2, 5
@@ -310,3 +311,30 @@ def test_a_missing_target_is_told_when_the_recipe_is_read(recipe_file, method):
     recipe_file.write_text(text)
     with pytest.raises(ConfigError, match=rf"`bits.method` {method} lowers widths down to a `bits.target`, which is m"):
         load_toml(recipe_file, Recipe, [f"bits.method={method}"])
+
+
+@pytest.fixture
+def ships_file(tmp_path):
+    images, masks = labelled.write_tiles(tmp_path)
+    path = tmp_path / "ships.toml"
+    bits = '[bits]\nmethod = "greedy"\nlowest = 4\nhighest = 6\ngroup = "network"\ntarget = 0.7\nbatches = 1\n'
+    text = labelled.RECIPE.format(images=images, masks=masks) + labelled.QUANTIZATION + bits
+    path.write_text(text.replace("calibration = 2", "calibration = 1"))
+    return path
+
+
+def test_a_network_for_the_integer_graph_is_narrowed_by_measured_losses(ships_file, tmp_path):
+    found = carry_out(
+        load_toml(ships_file, Recipe, ["schedule.steps=0"]), tmp_path / "run", lambda done: None, resume=True
+    )
+    layers = found.network.layers()
+    assert bit_operations(layers) <= 0.7 * bit_operations(layers, lambda site: Integer(6))
+    assert {each.weights.bits for each in found.graph.widths} == {layers[0].weights.format.bits}
+
+
+@pytest.mark.parametrize(("method", "said"), [("hessian", "no tensor of its own"), ("fracbits", "cannot be mixed")])
+def test_a_network_for_the_integer_graph_is_refused_by_what_does_not_know_it(ships_file, tmp_path, method, said):
+    changed = load_toml(ships_file, Recipe, ["schedule.steps=1", f"bits.method={method}"])
+    with pytest.raises(WidthError, match=said):
+        carry_out(changed, tmp_path / "run", lambda done: None, resume=True)
+    assert not (tmp_path / "run" / loop.CHECKPOINT).exists()
