@@ -14,12 +14,8 @@ if TYPE_CHECKING:
     from taran_eo.metrics import Accuracy, Scores
     from taran_eo.studies.card import GateReport
     from taran_eo.train import Recipe, Trained
-    from taran_eo.train.recipe import Images
 
 RESULT = "result.json"
-
-RIGHT = "right.npz"
-"""``bool[n]`` by name of the set, in the order of `taran_eo.train.pictures.scored`."""
 
 
 def command(
@@ -47,6 +43,7 @@ def command(
     from taran_eo.config import load_toml
 
     need_torch()
+    from taran_eo.studies.pictures import RIGHT, score_pictures, scored_set
     from taran_eo.train import Recipe, carry_out
 
     recipe = load_toml(file, Recipe, changes or ())
@@ -58,7 +55,7 @@ def command(
         trained = carry_out(recipe, place, begun(recipe.name), resume=not restart)
     facts = {"recipe": file.name, **trained.provenance().to_dict(), "held_out": _held_out(recipe)}
     if recipe.images is not None:
-        _write(place, recipe, _accuracy(trained, recipe.images, place), facts)
+        _write(place, recipe, {scored_set(recipe.images): score_pictures(trained, recipe.images, place)}, facts)
         return
     scores = _scores(trained, recipe)
     _write(place, recipe, scores, facts)
@@ -73,13 +70,12 @@ def command(
 
 def _held_out(recipe: "Recipe") -> dict[str, str]:
     """SHA-256 of what a network is scored on, by path."""
-    from taran_eo.provenance import sha256_file, sha256_folder
+    from taran_eo.provenance import sha256_file
+    from taran_eo.studies.pictures import scored_digest
 
-    images = recipe.images
-    if images is None:
-        return {str(held.masks): sha256_file(held.masks) for held in recipe.held_out}
-    scored = images.test if images.tuning is None else images.train
-    return {str(scored): sha256_folder(scored) if scored.is_dir() else sha256_file(scored)}
+    if recipe.images is not None:
+        return scored_digest(recipe.images)
+    return {str(held.masks): sha256_file(held.masks) for held in recipe.held_out}
 
 
 def _write(
@@ -96,19 +92,6 @@ def _write(
     (place / RESULT).write_text(json.dumps(result, indent=1) + "\n")
     for name, score in scores.items():
         typer.echo(f"{name}: {score}")
-
-
-def _accuracy(trained: "Trained", images: "Images", place: Path) -> "dict[str, Accuracy]":
-    """Score classes; which pictures are right is left in a file, as runs are compared picture by picture."""
-    import numpy as np
-
-    from taran_eo.metrics import Accuracy
-    from taran_eo.train.pictures import is_right
-
-    name = "test" if images.tuning is None else "tuning"
-    right = is_right(trained.network, images)
-    np.savez_compressed(place / RIGHT, **{name: right})  # type: ignore[arg-type]
-    return {name: Accuracy(len(right), int(right.sum()))}
 
 
 def _scores(trained: "Trained", recipe: "Recipe") -> "dict[str, Scores] | dict[str, GateReport]":

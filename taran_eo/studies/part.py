@@ -66,6 +66,7 @@ def carry_out_part(
     report: Callable[[str], Report],
     *,
     wanted: bool,
+    anew: bool = False,
     keep: bool,
     beside: Path | None,
 ) -> Done:
@@ -77,6 +78,7 @@ def carry_out_part(
         held: The images.
         report: As for `run`.
         wanted: Whether to train again what was scored but has lost its weights or logits.
+        anew: Whether to begin anew, whatever is there.
         keep: Whether to leave its logits.
         beside: The logits of the network that it should say the same as; without such a file there is no agreement.
     """
@@ -85,12 +87,14 @@ def carry_out_part(
             f"{recipe.name} is a gate, and a study scores pixels", remedy="Train it by itself: `taran-eo train`"
         )
     path = folder / SCORES
+    if anew:
+        path.unlink(missing_ok=True)  # killed now, it must not be taken for that of the new run
     told = _read(path) if path.exists() else None
     left = [folder / WEIGHTS, *([folder / LOGITS] if keep else [])]
     if told is None or (wanted and told.made is not None and not all(each.exists() for each in left)):
         made, tiles = None, {}
         try:
-            trained = carry_out(recipe, folder, report(recipe.name), resume=True)
+            trained = carry_out(recipe, folder, report(recipe.name), resume=not anew)
         except DivergedError:
             pass
         else:

@@ -28,7 +28,12 @@ def _family(weights: str) -> str:
     return "minifloat" if isinstance(fmt, MiniFloat) else "integer"
 
 
-def _pyplot() -> Any:  # noqa: ANN401 - a module
+def pyplot() -> Any:  # noqa: ANN401 - a module
+    """matplotlib, drawing into files.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         import matplotlib as mpl
     except ModuleNotFoundError as error:
@@ -44,7 +49,7 @@ def plot_losses(study: FoldStudy, table: Sequence[Line], path: Path) -> None:
 
     Only networks that were run in all folds, since folds differ more than formats; without any there is no plot.
     """
-    plt = _pyplot()
+    plt = pyplot()
     from matplotlib.ticker import LogLocator, NullFormatter
 
     whole = [row for row in table if row.folds == study.folds]
@@ -134,7 +139,7 @@ def _plot_points(
 
 def plot_curve(points: Sequence[Point], path: Path) -> None:
     """Found large ships against false alarms, near a shore and on the open sea."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axis = plt.subplots(figsize=(6, 4.2))
     colours = {"all": "#000000", "near shore": "#d55e00", "open sea": "#0072b2"}
     for network, style in zip(dict.fromkeys(point.network for point in points), ("-", "--"), strict=False):

@@ -20,7 +20,7 @@ from taran_eo.provenance import Provenance
 from taran_eo.studies.answer import Answer, Scored, found
 from taran_eo.studies.folds import deal, near_shore, shared_water, together, with_water
 from taran_eo.studies.part import LOGITS, SCORES, Report, carry_out_part
-from taran_eo.studies.study import COMMON, RANDOM, REFERENCE, Extent, FoldStudy, Part
+from taran_eo.studies.study import COMMON, RANDOM, REFERENCE, Extent, FoldStudy, Part, folder_name
 from taran_eo.train import WEIGHTS, Recipe, Source
 
 
@@ -72,7 +72,9 @@ def cells(study: FoldStudy) -> Iterator[Cell]:
                 yield Cell(variant.name, variant, fold, seed, start)
 
 
-def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, only: str = "*") -> Answer:
+def run(
+    study: FoldStudy, folder: Path, report: Callable[[str], Report], *, only: str = "*", restart: bool = False
+) -> Answer:
     """Carry out a study, or what is left of it.
 
     Args:
@@ -81,6 +83,7 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, only
         report: Called with the name of each run as it begins; gives what is called after each of its steps.
         only: Which cells are carried out: a pattern (`fnmatch`) of their folders, e.g. ``fold_0/seed_0/*``; and what
             they build on, the common network and all references of their seeds. Others are told if they are there.
+        restart: Whether those that match begin anew.
 
     Raises:
         ConfigError: A recipe or a table is missing or does not fit, or a folder holds runs of another study.
@@ -117,6 +120,7 @@ def run(study: FoldStudy, folder: Path, report: Callable[[str], Report], *, only
             held,
             report,
             wanted=wanted,
+            anew=restart and fnmatchcase(cell.place, only),
             keep=cell.network in judges.values(),
             beside=None if judge is None else folder / _place(judge, cell.fold, cell.seed) / LOGITS,
         )
@@ -165,7 +169,7 @@ def _recipe(
 
 def _place(network: str, fold: int | None, seed: int) -> str:
     """The folder of a run within that of the study; without a fold it saw none of the dealt tiles."""
-    word = network.replace(",", "").replace(" ", "_").replace("/", "-")
+    word = folder_name(network)
     if fold is None:
         return word if network == COMMON else f"seed_{seed}/{word}"
     return f"fold_{fold}/seed_{seed}/{word}"

@@ -14,6 +14,11 @@ REFERENCE: Final = "reference"
 RANDOM: Final = "random"
 
 
+def folder_name(network: str) -> str:
+    """The name of a network as that of the folder of its runs."""
+    return network.replace(",", "").replace(" ", "_").replace("/", "-")
+
+
 class Part(Settings):
     """A training run of the study.
 

@@ -21,8 +21,10 @@ from taran_eo.metrics import TileScore
 from taran_eo.studies import part
 from taran_eo.studies.answer import Scored, choose
 from taran_eo.studies.folds import deal, near_shore, shared_water
+from taran_eo.studies.kinds import load_study
 from taran_eo.studies.part import PROBABILITIES
 from taran_eo.studies.plots import plot_losses
+from taran_eo.studies.rows.study import RowStudy
 from taran_eo.studies.run import run
 from taran_eo.studies.study import FoldStudy
 from taran_eo.studies.tables import write
@@ -301,6 +303,14 @@ def test_one_cell_is_carried_out_with_what_it_builds_on(study_file, tmp_path):
     with (tmp_path / "out/result.csv").open() as file:
         runs = [(row["network"], row["runs"]) for row in csv.DictReader(file)]
     assert runs == [("float32", "3"), ("common", "3"), ("longer", "1")]
+    # Begun anew it is the same again, and what it builds on stays as it was.
+    again = tmp_path / "out/fold_1/seed_7/longer/tiles.json"
+    before, stays = again.read_bytes(), tmp_path / "out/fold_1/seed_7/reference/tiles.json"
+    again.write_text("damaged")
+    made = stays.stat().st_mtime_ns
+    assert CliRunner().invoke(app, [*command, "fold_1/seed_7/longer", "--restart"]).exit_code == 0
+    assert again.read_bytes() == before and stays.stat().st_mtime_ns == made
+    assert "--restart throws away" in str(CliRunner().invoke(app, ["study", str(study_file), "--restart"]).exception)
     nothing = ["study", str(study_file), "-o", str(tmp_path / "none"), "--tell"]
     assert "No network of" in str(CliRunner().invoke(app, nothing).exception)
     assert not list(tmp_path.glob("none/*"))
@@ -406,10 +416,11 @@ def test_tiles_of_one_name_are_refused(study_file, tmp_path):
 
 
 def test_the_studies_of_the_project_are_studies(repository):
-    files = sorted((repository / "pipelines").glob("study_*.toml"))
-    assert [file.stem for file in files] == ["study_formats", "study_networks", "study_synthetic", "study_tiles"]
-    for file in files:
-        study = load_toml(file, FoldStudy)
+    studies = {file.stem: load_study(file) for file in sorted((repository / "pipelines").glob("study_*.toml"))}
+    of_rows = {name for name, study in studies.items() if isinstance(study, RowStudy)}
+    assert of_rows == {"study_adaqat"}  # tests/studies/test_rows.py looks at it
+    assert {"study_formats", "study_networks", "study_synthetic", "study_tiles"} <= studies.keys() - of_rows
+    for study in (study for name, study in studies.items() if name not in of_rows):
         for each in (study.common, study.reference, *study.variants):
             if each is not None:
                 recipe = load_toml(repository / each.recipe, Recipe, each.set)
