@@ -1,6 +1,6 @@
 """Minifloats and integers in torch: fake quantization, whole quantized networks, and their lowering to the graph.
 
-Needs the extra ``train``. Three things are here for use by themselves:
+Needs the extra ``train``. Four things are here for use by themselves:
 
 * `fake_quantize` rounds a tensor to a scaled format of `taran_eo.formats`, every value as defined there, and lets the
   gradient through; the scale may be a number, a tensor that broadcasts, or a parameter that learns.
@@ -9,7 +9,11 @@ Needs the extra ``train``. Three things are here for use by themselves:
 * `quantize` makes a `QuantizedNetwork` of any trained network of convolutions, ReLU, 2x2 max pooling, nearest
   upsampling and concatenation, as a `Quantization` says; `calibrate` sets the scales of its activations. It trains like
   any other network, and `lower` freezes it into an integer program (`taran_eo.graph`) with the same logits.
-* `ThinUNet` is the float network of this project, `ShipGate` the tiny one that decides where it runs.
+* `LearnedBits` learns the widths of either while it trains, by AdaQAT, in the groups and for the cost that a `Learning`
+  says. For networks of any operations there is `QuantizedModules`, which rounds the weights of convolutions and linear
+  layers and the results of ReLU modules where they stand, with batch norms and real scales; it is not lowered.
+* `ThinUNet` is the float network of this project, `ShipGate` the tiny one that decides where it runs, and `ResNet` what
+  the widths of others are published for.
 
 Example:
     Six bits in a network of one's own, forward and backward:
@@ -41,21 +45,30 @@ Example:
     True
 """
 
+from taran_eo.nn.learned_bits import LearnedBits, Learning
 from taran_eo.nn.lowering import lower
 from taran_eo.nn.quantized import QuantizedNetwork, calibrate, quantize
+from taran_eo.nn.quantized_modules import ModuleFormats, QuantizedModules, calibrate_modules
+from taran_eo.nn.resnet import ResNet
 from taran_eo.nn.rounding import compile_kernels, fake_quantize, fake_quantize_blocks, round_to
 from taran_eo.nn.scales import Quantization
 from taran_eo.nn.ship_gate import ShipGate, ShipGateShape
 from taran_eo.nn.thin_unet import ThinUNet, ThinUNetShape
 
 __all__ = [
+    "LearnedBits",
+    "Learning",
+    "ModuleFormats",
     "Quantization",
+    "QuantizedModules",
     "QuantizedNetwork",
+    "ResNet",
     "ShipGate",
     "ShipGateShape",
     "ThinUNet",
     "ThinUNetShape",
     "calibrate",
+    "calibrate_modules",
     "compile_kernels",
     "fake_quantize",
     "fake_quantize_blocks",

@@ -83,13 +83,12 @@ class FracBits(Widths):
         target = self.how.target
         return None if target is not None and cost <= target * self.whole else self.how.pressure * cost / self.whole
 
-    def after(self, step: int, steps: int, loss: float, loss_of: Loss) -> None:
+    def after(self, step: int, steps: int, loss_of: Loss) -> None:
         """Follow the gradients of a step, or freeze.
 
         Args:
             step: The step, from 0.
             steps: Steps of the training.
-            loss: Is not asked for.
             loss_of: Is not asked for.
         """
         if self.done:

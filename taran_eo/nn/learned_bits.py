@@ -52,7 +52,7 @@ class Learning(Settings):
         activation_rate: Learning rate of those of activations.
         every: Steps from one probe to the next.
         probed: Groups of widths that a probe looks at, in turn.
-        share: Of the batch that is probed; with 1 the loss of the step itself is one of the two.
+        share: Of the batch that is probed.
         reversals: A width that turned so often is frozen.
         until: Share of the training after which all widths are frozen.
         split: Of minifloats: the one of the least error in calibration for a learned width, or exponent and mantissa
@@ -158,7 +158,8 @@ class Group:
 
 
 Loss = Callable[[float], float]
-"""The loss of the first share of the present batch, without a gradient and without a trace in the network."""
+"""The loss of the first share of the present batch, without a gradient and without a trace in the network. Batch norms
+take their running statistics: those of the batch would undo much of the rounding, and differ from batch to batch."""
 
 
 class Widths:
@@ -297,14 +298,13 @@ class LearnedBits(Widths):
         """Nothing is added to the loss: the cost is differenced beside it."""
         return None
 
-    def after(self, step: int, steps: int, loss: float, loss_of: Loss) -> None:
+    def after(self, step: int, steps: int, loss_of: Loss) -> None:
         """Learn from the batch of a step, if it is one to probe, or freeze.
 
         Args:
             step: The step, from 0.
             steps: Steps of the training.
-            loss: Of the whole batch.
-            loss_of: Gives the loss with other widths.
+            loss_of: Gives the loss with the present widths, whatever they are.
 
         Raises:
             WidthError: At the deadline the target is out of reach; the widths are as they were.
@@ -314,11 +314,14 @@ class LearnedBits(Widths):
         if step + 1 >= self.how.until * steps:
             self.freeze()
         elif (step + 1) % self.how.every == 0:
-            base = loss if self.how.share == 1 else loss_of(self.how.share)
+            base = loss_of(self.how.share)
             for _ in range(min(self.how.probed, len(self.groups))):
                 group = self.groups[self.turn % len(self.groups)]
                 self.turn += 1
+                before = group.bits
                 self._probe(group, base, loss_of)
+                if group.bits != before:
+                    base = loss_of(self.how.share)
             if all(width.frozen for each in self.groups for width in each.widths):
                 self.freeze()
         else:

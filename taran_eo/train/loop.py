@@ -140,7 +140,7 @@ def train(
     if isinstance(network, QuantizedNetwork | QuantizedModules) and schedule.steps >= WORTH_COMPILING:
         compile_kernels()
     bits = _bits(network, average.module, recipe)
-    state = _State(recipe, network, average, optimizer, task, bits)
+    state = _State(recipe.name, recipe.identity(), network, average, optimizer, task, bits)
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
         (folder / CHECKPOINT).unlink(missing_ok=True)  # a run begun anew and killed must not go on from the old one
@@ -172,7 +172,7 @@ def train(
                     remedy="Lower schedule.learning_rate; the last checkpoint is from before",
                 )
             if bits is not None:
-                bits.after(step, schedule.steps, loss.item(), partial(lesson.probe, network))
+                bits.after(step, schedule.steps, partial(lesson.probe, network))
             optimizer.step()
             average.update_parameters(network)
             task.learn(batch, each)
@@ -230,15 +230,12 @@ class Lesson:
         return loss, each
 
     def probe(self, network: nn.Module, share: float) -> float:
-        """That loss, without a gradient; batch norms take nothing of it into their running statistics."""
-        norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
-        usual = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.momentum = 0.0
+        """That loss without a gradient, as in evaluation: batch norms neither see nor keep the batch."""
+        training = network.training
+        network.eval()
         with torch.no_grad():
             loss = self.loss(network, share)[0].item()
-        for norm, momentum in zip(norms, usual, strict=True):
-            norm.momentum = momentum
+        network.train(training)
         return loss
 
 
@@ -263,7 +260,8 @@ def _logged(path: Path) -> list[list[str]]:
 class _State:
     """Everything that a run must remember to go on."""
 
-    recipe: Recipe
+    name: str
+    identity: str
     network: nn.Module
     average: AveragedModel
     optimizer: torch.optim.Optimizer
@@ -273,7 +271,7 @@ class _State:
 
     def save(self, folder: Path, step: int) -> None:
         state = {
-            "identity": self.recipe.identity(),
+            "identity": self.identity,
             "environments": [asdict(each) for each in self.environments],
             "step": step,
             "network": self.network.state_dict(),
@@ -300,10 +298,10 @@ class _State:
                 remedy="Restore it, or begin anew with --restart",
                 path=path,
             ) from error
-        if state.get("identity") != self.recipe.identity():
+        if state.get("identity") != self.identity:
             raise ConfigError(
                 f"The checkpoint {path} was made by another recipe, or from other masks or weights, than "
-                f"{self.recipe.name!r} as it stands now",
+                f"{self.name!r} as it stands now",
                 remedy="Restore the recipe, train into another folder, or begin anew with --restart",
                 path=path,
             )

@@ -58,7 +58,7 @@ def damage(layers, needs):
 def learned(layers, how, needs, steps=400, followers=()):
     bits = LearnedBits(layers, [], followers, how)
     for step in range(steps):
-        bits.after(step, steps, damage(layers, needs), lambda share: damage(layers, needs))
+        bits.after(step, steps, lambda share: damage(layers, needs))
     return bits
 
 
@@ -114,7 +114,7 @@ def test_a_target_that_is_missed_at_the_deadline_is_told_and_the_widths_stay():
     layers = papers()
     bits = LearnedBits(layers, [], [], Learning(target=0.1, until=0.5))
     with pytest.raises(WidthError, match=r"cost 0\.7.* of 8 bits even with a bit fewer each"):
-        bits.after(49, 100, 1.0, lambda share: 1.0)
+        bits.after(49, 100, lambda share: 1.0)
     assert not bits.done and {site.format.bits for site in sites(layers)} == {8}
 
 
@@ -157,7 +157,8 @@ def test_a_width_stays_in_its_range_and_freezes_at_the_upper_after_so_many_turns
 def test_a_width_that_ruins_the_network_is_left(said):
     layers = papers(bits=4)
     bits = LearnedBits(layers, [], [], Learning(every=1, pressure=0.5, until=1.0))
-    bits.after(0, 100, 1.0, lambda share: said)
+    losses = iter((1.0, said, 1.0, said, 1.0))
+    bits.after(0, 100, lambda share: next(losses))
     assert layers[0].weights.format.bits == 5
 
 
@@ -173,12 +174,12 @@ def test_what_is_remembered_goes_on_as_if_it_had_not_stopped():
     whole, torn = papers(), papers()
     bits, first = LearnedBits(whole, [], [], how), LearnedBits(torn, [], [], how)
     for step in range(60):
-        bits.after(step, 100, damage(whole, needs), lambda share: damage(whole, needs))
+        bits.after(step, 100, lambda share: damage(whole, needs))
         if step == 30:
             kept = first.remember()
             first = LearnedBits(torn, [], [], how)  # with the formats of the checkpoint
             first.recall(kept)
-        first.after(step, 100, damage(torn, needs), lambda share: damage(torn, needs))
+        first.after(step, 100, lambda share: damage(torn, needs))
     assert first.remember() == bits.remember() and len(first.trace) == 60
     assert [site.format for site in sites(torn)] == [site.format for site in sites(whole)]
 
