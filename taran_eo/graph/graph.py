@@ -17,7 +17,7 @@ INT32 = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class Widths:
+class ConvFormats:
     """The formats of a convolution, which may differ from one to the next.
 
     Attributes:
@@ -171,10 +171,10 @@ class Graph:
         return sum(op.weights.size + op.bias.size for op in self._convolutions)
 
     @property
-    def widths(self) -> tuple[Widths, ...]:
+    def widths(self) -> tuple[ConvFormats, ...]:
         """The formats of each convolution, in order."""
         return tuple(
-            Widths(op.target, op.weight_format, self.tensors[op.source].format, op.weights.size)
+            ConvFormats(op.target, op.weight_format, self.tensors[op.source].format, op.weights.size)
             for op in self._convolutions
         )
 

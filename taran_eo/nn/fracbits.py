@@ -39,20 +39,25 @@ class FracBits(Widths):
     """The widths of a network, as they are learned by interpolation."""
 
     def __init__(
-        self, layers: Sequence[Layer], fixed: Iterable[Site], followers: Iterable[Sequence[Layer]], how: Learning
+        self,
+        layers: Sequence[Layer],
+        how: Learning,
+        *,
+        fixed: Iterable[Site] = (),
+        followers: Iterable[Sequence[Layer]] = (),
     ) -> None:
         """Begin with the widths that the network has.
 
         Args:
             layers: Of a `taran_eo.nn.quantized_modules.QuantizedModules`.
+            how: Settings.
             fixed: Sites that keep their format.
             followers: Layers of networks of the same shape; they take whole widths, the nearest ones.
-            how: Settings.
 
         Raises:
             WidthError: The network is of another kind, or as for `Widths`.
         """
-        super().__init__(layers, fixed, followers, how)
+        super().__init__(layers, how, fixed=fixed, followers=followers)
         for site in self.sites:
             if not isinstance(site, QuantizedSite):
                 raise WidthError(

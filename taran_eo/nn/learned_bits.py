@@ -172,15 +172,20 @@ class Widths:
     """
 
     def __init__(
-        self, layers: Sequence[Layer], fixed: Iterable[Site], followers: Iterable[Sequence[Layer]], how: Learning
+        self,
+        layers: Sequence[Layer],
+        how: Learning,
+        *,
+        fixed: Iterable[Site] = (),
+        followers: Iterable[Sequence[Layer]] = (),
     ) -> None:
         """Begin with the widths that the network has.
 
         Args:
             layers: Of the network.
+            how: Settings.
             fixed: Sites that keep their format.
             followers: Layers of networks of the same shape that take every width too, such as its running average.
-            how: Settings.
 
         Raises:
             WidthError: A width begins out of range, nothing is left to learn, or the target is below the lowest widths.
@@ -289,9 +294,14 @@ class LearnedBits(Widths):
     """The widths of a network, as they are learned by AdaQAT."""
 
     def __init__(
-        self, layers: Sequence[Layer], fixed: Iterable[Site], followers: Iterable[Sequence[Layer]], how: Learning
+        self,
+        layers: Sequence[Layer],
+        how: Learning,
+        *,
+        fixed: Iterable[Site] = (),
+        followers: Iterable[Sequence[Layer]] = (),
     ) -> None:
-        super().__init__(layers, fixed, followers, how)
+        super().__init__(layers, how, fixed=fixed, followers=followers)
         self.turn = 0
 
     def penalty(self) -> Tensor | None:

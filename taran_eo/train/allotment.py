@@ -51,7 +51,7 @@ def choose_bits(
     # With the statistics of a batch, norms undo much of what rounding does, and the rest is lost in chance: the losses
     # of ResNet-20 with one layer of 2 bits rose by nothing that two batches agreed on, and by 0.03 to 0.7 without.
     network.to(device).eval()
-    widths = Widths(network.layers(), network.fixed(), [], how)
+    widths = Widths(network.layers(), how, fixed=network.fixed())
     lessons = []
     for number in range(how.batches):
         batch = task.batch(CALIBRATION_STEP + number)

@@ -204,7 +204,7 @@ def _bits(network: nn.Module, average: nn.Module, recipe: Recipe) -> LearnedBits
     assert isinstance(network, QuantizedNetwork | QuantizedModules)  # noqa: S101 - asked by the recipe
     assert isinstance(average, QuantizedNetwork | QuantizedModules)  # noqa: S101 - a copy of it
     method = LEARNED[recipe.bits.method]
-    return method(network.layers(), network.fixed(), [average.layers()], recipe.bits)
+    return method(network.layers(), recipe.bits, fixed=network.fixed(), followers=[average.layers()])
 
 
 class Lesson:

@@ -105,7 +105,7 @@ def unet(weights="e2m3"):
 
 def widths_of(network, **changes):
     how = {"method": "greedy", "lowest": 3, "highest": 6, "group": "layer", "target": 0.5, **changes}
-    return Widths(network.layers(), network.fixed(), [], Learning(**how))
+    return Widths(network.layers(), Learning(**how), fixed=network.fixed())
 
 
 def state(network):

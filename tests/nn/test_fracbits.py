@@ -32,7 +32,7 @@ def learning(**changes):
 
 
 def begun(network, how, followers=()):
-    return FracBits(network.layers(), network.fixed(), [each.layers() for each in followers], how)
+    return FracBits(network.layers(), how, fixed=network.fixed(), followers=[each.layers() for each in followers])
 
 
 def logits_of(network):

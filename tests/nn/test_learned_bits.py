@@ -56,7 +56,7 @@ def damage(layers, needs):
 
 
 def learned(layers, how, needs, steps=400, followers=()):
-    bits = LearnedBits(layers, [], followers, how)
+    bits = LearnedBits(layers, how, followers=followers)
     for step in range(steps):
         bits.after(step, steps, lambda share: damage(layers, needs))
     return bits
@@ -103,16 +103,16 @@ def test_what_cannot_be_reached_is_told_before_the_training():
     with pytest.raises(
         WidthError, match=r"With 2 bits everywhere the network has 0\.0.* above the target of 0\.01"
     ) as told:
-        LearnedBits(papers(), [], [], Learning(target=0.01))
+        LearnedBits(papers(), Learning(target=0.01))
     assert 0.01 < told.value.least < 0.2
     with pytest.raises(WidthError, match="All layers have a fixed format"):
         layers = papers()
-        LearnedBits(layers, sites(layers), [], Learning())
+        LearnedBits(layers, Learning(), fixed=sites(layers))
 
 
 def test_a_target_that_is_missed_at_the_deadline_is_told_and_the_widths_stay():
     layers = papers()
-    bits = LearnedBits(layers, [], [], Learning(target=0.1, until=0.5))
+    bits = LearnedBits(layers, Learning(target=0.1, until=0.5))
     with pytest.raises(WidthError, match=r"cost 0\.7.* of 8 bits even with a bit fewer each"):
         bits.after(49, 100, lambda share: 1.0)
     assert not bits.done and {site.format.bits for site in sites(layers)} == {8}
@@ -129,15 +129,15 @@ def test_a_target_that_is_missed_at_the_deadline_is_told_and_the_widths_stay():
 )
 def test_widths_that_begin_out_of_range_or_cannot_be_are_told(how, fmt):
     with pytest.raises(WidthError, match=r"The widths of w0 begin with .* at least\. Correct `lowest`"):
-        LearnedBits(papers(fmt=fmt), [], [], how)
+        LearnedBits(papers(fmt=fmt), how)
 
 
 def test_sites_that_share_a_width_begin_with_one():
     layers = papers()
     layers[2].weights.take(Integer(6))
     with pytest.raises(WidthError, match="w0 and w2 share a width, but begin with int8 and int6"):
-        LearnedBits(layers, [], [], Learning())
-    LearnedBits(layers, [], [], Learning(group="layer"))
+        LearnedBits(layers, Learning())
+    LearnedBits(layers, Learning(group="layer"))
 
 
 def test_a_width_stays_in_its_range_and_freezes_at_the_upper_after_so_many_turns():
@@ -156,7 +156,7 @@ def test_a_width_stays_in_its_range_and_freezes_at_the_upper_after_so_many_turns
 @pytest.mark.parametrize("said", [math.nan, math.inf])
 def test_a_width_that_ruins_the_network_is_left(said):
     layers = papers(bits=4)
-    bits = LearnedBits(layers, [], [], Learning(every=1, pressure=0.5, until=1.0))
+    bits = LearnedBits(layers, Learning(every=1, pressure=0.5, until=1.0))
     losses = iter((1.0, said, 1.0, said, 1.0))
     bits.after(0, 100, lambda share: next(losses))
     assert layers[0].weights.format.bits == 5
@@ -172,12 +172,12 @@ def test_what_narrows_the_network_narrows_its_followers():
 def test_what_is_remembered_goes_on_as_if_it_had_not_stopped():
     how, needs = Learning(group="layer", every=1, pressure=2.0, until=1.0, target=0.3), [3.0, 1.0, 2.0, 4.0, 3.0]
     whole, torn = papers(), papers()
-    bits, first = LearnedBits(whole, [], [], how), LearnedBits(torn, [], [], how)
+    bits, first = LearnedBits(whole, how), LearnedBits(torn, how)
     for step in range(60):
         bits.after(step, 100, lambda share: damage(whole, needs))
         if step == 30:
             kept = first.remember()
-            first = LearnedBits(torn, [], [], how)  # with the formats of the checkpoint
+            first = LearnedBits(torn, how)  # with the formats of the checkpoint
             first.recall(kept)
         first.after(step, 100, lambda share: damage(torn, needs))
     assert first.remember() == bits.remember() and len(first.trace) == 60
