@@ -31,6 +31,7 @@ Introduction to the Bootstrap (1993), chapters 8 and 13.
 
 from taran_eo.metrics.classes import Accuracy, wilson
 from taran_eo.metrics.gate import GateScores, GateTile, aggregate_gate, score_gate, upper_bound
+from taran_eo.metrics.paired import mean_difference, mean_right
 from taran_eo.metrics.scores import Cell, Comparison, Interval, Scores, aggregate, compare
 from taran_eo.metrics.tile import (
     FOUND_IOU_PERCENT,
@@ -59,6 +60,8 @@ __all__ = [
     "aggregate_gate",
     "agreement",
     "compare",
+    "mean_difference",
+    "mean_right",
     "score_gate",
     "score_tile",
     "upper_bound",

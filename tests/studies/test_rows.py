@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from taran_eo.cli import app
 from taran_eo.config import load_toml
 from taran_eo.errors import ConfigError, ContractError, CorruptDataError, DivergedError
-from taran_eo.metrics.paired import mean_difference, mean_right, resampled_means
+from taran_eo.metrics import mean_difference, mean_right
+from taran_eo.metrics.paired import resampled_means
 from taran_eo.nn.quantized_modules import QuantizedModules
 from taran_eo.nn.sites import bit_operations, mean_bits
 from taran_eo.studies.kinds import load_study

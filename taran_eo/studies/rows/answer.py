@@ -12,8 +12,7 @@ from pydantic import BaseModel
 from taran_eo.config import load_json
 from taran_eo.errors import ConfigError
 from taran_eo.formats import Integer, parse_format
-from taran_eo.metrics import Interval
-from taran_eo.metrics.paired import mean_difference, mean_right
+from taran_eo.metrics import Interval, mean_difference, mean_right
 from taran_eo.studies.rows.cell import Outcome
 from taran_eo.studies.rows.run import Seen
 from taran_eo.studies.rows.study import RowStudy
