@@ -388,7 +388,7 @@ class LearnedBits(Widths):
                 raise WidthError(
                     f"At the deadline the widths cost {share:.3f} of {self.how.highest} bits even with a bit fewer "
                     f"each, above the target of {target:g}",
-                    remedy="Raise `pressure`, the rates, `until` or the target, and go on from the checkpoint",
+                    remedy="Raise `pressure`, the rates, `until` or the target; widths.csv has how far they came",
                     share=share,
                 )
             bits[id(lower.pop(0))] -= 1

@@ -101,14 +101,15 @@ class QuantizedSite(nn.Module):
 
     def attempt(self, fmt: Format) -> Callable[[], None]:
         """Take another format for a moment."""
-        before, kept = self._format, [each.detach().clone() for each in self.quantizer.parameters()]
+        state = [*self.quantizer.parameters(), *self.quantizer.buffers()]
+        before, kept = self._format, [each.detach().clone() for each in state]
         self.take(fmt)
 
         def undo() -> None:
             self._format = before
             with torch.no_grad():
-                for parameter, value in zip(self.quantizer.parameters(), kept, strict=True):
-                    parameter.copy_(value)
+                for each, value in zip(state, kept, strict=True):
+                    each.copy_(value)
 
         return undo
 

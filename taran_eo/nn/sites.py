@@ -92,10 +92,14 @@ COSTS: dict[CostName, Cost] = {"bit_operations": bit_operations, "weight_bytes":
 
 
 def mean_bits(layers: Sequence[Layer], kind: Kind) -> float:
-    """Mean width of the weights, weighted by their number; or of the activations, by the multiplications they enter."""
+    """Mean width of the weights, weighted by their number; or of the activations, by the multiplications they enter.
+
+    Pixels are not among the activations.
+    """
     if kind == "weights":
         return 8 * weight_bytes(layers) / sum(layer.count for layer in layers)
-    return sum(layer.macs * activation_bits(layer) for layer in layers) / sum(layer.macs for layer in layers)
+    inner = [layer for layer in layers if layer.activations is not None]
+    return sum(layer.macs * activation_bits(layer) for layer in inner) / sum(layer.macs for layer in inner)
 
 
 def sites(layers: Iterable[Layer]) -> list[Site]:

@@ -1,14 +1,14 @@
 """What a study found: each network with its scores and against its control, and pairs of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from taran_eo.metrics import Comparison, Interval, Scores, TileScore, aggregate, compare
 from taran_eo.provenance import Provenance
-from taran_eo.studies.part import PROBABILITIES
+from taran_eo.studies.part import PROBABILITIES, Costs
 from taran_eo.studies.study import FoldStudy
 
 HALF = PROBABILITIES.index(0.5)
@@ -57,6 +57,7 @@ class Row:
         iou: IoU by fold and seed; None where it is not defined.
         probabilities: From which a pixel is called ship, by fold and seed.
         diverged: Folds and seeds of the runs that diverged, which are in none of the figures.
+        costs: Of its widths, the mean over its folds and seeds; None where they have none.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Row:
     iou: Mapping[tuple[int, int], float | None]
     probabilities: Mapping[tuple[int, int], float]
     diverged: tuple[tuple[int, int], ...]
+    costs: Costs | None
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ def choose(tiles: Iterable[Scored], judges: Mapping[str, str]) -> Iterator[Score
 
     Args:
         tiles: Scored tiles.
-        judges: For a network, the one whose scores decide, in the same seed; those that are not in it decide alone.
+        judges: For a network, the one whose scores decide, in the same seed, or in its only one; those that are not in
+            it decide alone.
 
     Yields:
         The tiles, in order, each with the position of its fold; that of one half where no other fold was scored.
@@ -122,7 +125,9 @@ def choose(tiles: Iterable[Scored], judges: Mapping[str, str]) -> Iterator[Score
         folds = counts.setdefault((tile.network, tile.seed), {})
         folds[tile.fold] = folds.get(tile.fold, np.zeros_like(one)) + one
     for tile in tiles:
-        folds = counts.get((judges.get(tile.network, tile.network), tile.seed), {})
+        judge = judges.get(tile.network, tile.network)
+        seeds = {seed for network, seed in counts if network == judge}
+        folds = counts.get((judge, seeds.pop() if len(seeds) == 1 else tile.seed), {})
         others = sum(one for fold, one in folds.items() if fold != tile.fold)
         position = HALF if isinstance(others, int) else int(np.argmax(others[:, 0] / np.maximum(1, others.sum(axis=1))))
         yield replace(tile, position=position)
@@ -134,6 +139,7 @@ def found(
     made: Mapping[str, Provenance],
     diverged: Mapping[str, Sequence[tuple[int, int]]],
     shore: frozenset[str],
+    costs: Mapping[str, Sequence[Costs]],
 ) -> Answer:
     """What scored tiles say.
 
@@ -143,9 +149,10 @@ def found(
         made: As in `Answer`.
         diverged: Folds and seeds of the runs that diverged, by network.
         shore: As in `Answer`.
+        costs: Of the widths of each network, by fold and seed.
     """
     tiles = tuple(choose(seen, study.judges))
-    rows = tuple(_row(name, control, tiles, diverged, study.margin) for name, control in study.controls.items())
+    rows = tuple(_row(name, control, tiles, diverged, study.margin, costs) for name, control in study.controls.items())
     pairs = (_pair(networks, tiles, study.margin) for networks in study.compared)
     return Answer(rows, tuple(pair for pair in pairs if pair is not None), tiles, made, shore)
 
@@ -156,6 +163,7 @@ def _row(
     tiles: Sequence[Scored],
     diverged: Mapping[str, Sequence[tuple[int, int]]],
     margin: float,
+    costs: Mapping[str, Sequence[Costs]],
 ) -> Row:
     own = [tile for tile in tiles if tile.network == name]
     agreed = [tile.agreement[tile.position] for tile in own if tile.agreement]
@@ -168,7 +176,13 @@ def _row(
         {place: aggregate(each, rng=np.random.default_rng(0)).iou.value for place, each in _cells(own, _score).items()},
         {(tile.fold, tile.seed): PROBABILITIES[tile.position] for tile in own},
         tuple(diverged.get(name, ())),
+        _mean(costs.get(name, ())),
     )
+
+
+def _mean(costs: Sequence[Costs]) -> Costs | None:
+    each = np.array([astuple(one) for one in costs])
+    return Costs(*each.mean(axis=0).tolist()) if len(each) else None
 
 
 def _pair(networks: tuple[str, str], tiles: Sequence[Scored], margin: float) -> Pair | None:

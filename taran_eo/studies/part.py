@@ -17,6 +17,8 @@ from taran_eo.evaluation import Predict, Prediction, answers
 from taran_eo.graph import Graph
 from taran_eo.imagery import LabelledImage
 from taran_eo.metrics import TileScore, agreement, score_tile
+from taran_eo.nn.quantized import QuantizedNetwork
+from taran_eo.nn.sites import bit_operations, mean_bits, weight_bytes
 from taran_eo.provenance import Provenance, cores
 from taran_eo.studies.publish import CONTRACT
 from taran_eo.train import WEIGHTS, Progress, Recipe, Trained, carry_out
@@ -42,6 +44,23 @@ class TileScores:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What the widths of a quantized network come to.
+
+    Attributes:
+        weight_bits: Mean over the weights.
+        activation_bits: Mean over the multiplications, of what they read; pixels are not among it.
+        weight_bytes: Of the packed weights.
+        bit_operations: A pixel: multiplications, each times the bits of its weight and of its activation.
+    """
+
+    weight_bits: float
+    activation_bits: float
+    weight_bytes: float
+    bit_operations: float
+
+
+@dataclass(frozen=True)
 class Done:
     """A part of a study that was trained and scored.
 
@@ -49,11 +68,13 @@ class Done:
         identity: Of the recipe and its inputs.
         made: How the network came to be; None where the run diverged.
         tiles: The scores of its held-out images by name; none where the run diverged.
+        costs: Of its widths; None for a float network, and of blocks.
     """
 
     identity: str
     made: Provenance | None
     tiles: Mapping[str, TileScores]
+    costs: Costs | None = None
 
 
 _DONE = TypeAdapter(Done)
@@ -92,13 +113,13 @@ def carry_out_part(
     told = _read(path) if path.exists() else None
     left = [folder / WEIGHTS, *([folder / LOGITS] if keep else [])]
     if told is None or (wanted and told.made is not None and not all(each.exists() for each in left)):
-        made, tiles = None, {}
+        made, tiles, costs = None, {}, None
         try:
             trained = carry_out(recipe, folder, report(recipe.name), resume=not anew)
         except DivergedError:
             pass
         else:
-            made = trained.provenance().to_dict()
+            made, costs = trained.provenance().to_dict(), _costs(trained)
             kept: dict[str, NDArray[np.float32]] = {}
             others = np.load(beside) if beside is not None and beside.exists() else {}
             for answer in predictions(trained, held):
@@ -112,7 +133,8 @@ def carry_out_part(
                 np.savez(folder / LOGITS, **kept)  # type: ignore[arg-type]
         folder.mkdir(parents=True, exist_ok=True)  # a run may diverge before it leaves anything
         unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps({"identity": recipe.identity(), "made": made, "tiles": tiles}, indent=1))
+        content = {"identity": recipe.identity(), "made": made, "tiles": tiles, "costs": costs}
+        unfinished.write_text(json.dumps(content, indent=1))
         unfinished.replace(path)
         told = _read(path)
     if told.identity != recipe.identity():
@@ -123,6 +145,14 @@ def carry_out_part(
             path=folder,
         )
     return told
+
+
+def _costs(trained: Trained) -> dict[str, float] | None:
+    if not isinstance(trained.network, QuantizedNetwork) or trained.graph is None:
+        return None
+    layers = trained.network.layers()
+    bits = mean_bits(layers, "weights"), mean_bits(layers, "activations")
+    return asdict(Costs(*bits, weight_bytes(layers), bit_operations(layers)))
 
 
 def _agreement(answer: Prediction, other: NDArray[np.float32]) -> list[dict[str, object]]:

@@ -19,7 +19,7 @@ from taran_eo.imagery import LabelledImage, read_labels
 from taran_eo.provenance import Provenance
 from taran_eo.studies.answer import Answer, Scored, found
 from taran_eo.studies.folds import deal, near_shore, shared_water, together, with_water
-from taran_eo.studies.part import LOGITS, SCORES, Report, carry_out_part
+from taran_eo.studies.part import LOGITS, SCORES, Costs, Report, carry_out_part
 from taran_eo.studies.study import COMMON, RANDOM, REFERENCE, Extent, FoldStudy, Part, folder_name
 from taran_eo.train import WEIGHTS, Recipe, Source
 
@@ -64,8 +64,8 @@ def cells(study: FoldStudy) -> Iterator[Cell]:
         for variant in study.variants:
             if number >= (variant.seeds or len(study.seeds)):
                 continue
-            if variant.start == RANDOM:
-                yield Cell(variant.name, variant, None, seed, RANDOM)
+            if variant.start == RANDOM or variant.once:
+                yield Cell(variant.name, variant, None, seed, variant.start)
                 continue
             for fold in range(min(variant.folds or study.folds, study.folds)):
                 start = COMMON if variant.start == COMMON else _place(REFERENCE, fold, seed)
@@ -106,6 +106,7 @@ def run(
     seen: list[Scored] = []
     made: dict[str, Provenance] = {}
     diverged: dict[str, list[tuple[int, int]]] = {}
+    costs: dict[str, list[Costs]] = {}
     judges = study.judges
     for cell in every:
         built_on = cell.base and (cell.seed in seeds or (cell.fold is None and bool(seeds)))
@@ -133,12 +134,14 @@ def run(
             diverged.setdefault(cell.network, []).append((cell.fold or 0, cell.seed))
             continue
         made[cell.place] = done.made
+        if done.costs is not None:
+            costs.setdefault(cell.network, []).append(done.costs)
         for name, tile in done.tiles.items():
             curve, agreed = (
                 tuple(replace(one, group=group_of[name]) for one in scores) for scores in (tile.curve, tile.agreement)
             )
             seen.append(Scored(name, fold_of[name], cell.seed, cell.network, curve, agreed))
-    return found(study, seen, made, diverged, shore)
+    return found(study, seen, made, diverged, shore, costs)
 
 
 def _recipe(

@@ -41,6 +41,7 @@ class Extent(Part):
         seeds: Run with so many seeds only, the first ones; None is all.
         start: Which weights it goes on from: those of the reference, or of the common network. With ``random`` it is
             trained once, like the common network without any of the dealt tiles, and scored on all of them.
+        once: With ``common``: trained once too, not once a fold; a quantized network is then judged by the common one.
         tiles: Train on so many of the dealt tiles only, drawn once; None is all that are not held out.
     """
 
@@ -48,6 +49,7 @@ class Extent(Part):
     folds: int | None = Field(None, ge=1)
     seeds: int | None = Field(None, ge=1)
     start: Literal["reference", "common", "random"] = "reference"
+    once: bool | None = None
     tiles: int | None = Field(None, ge=1)
 
 
@@ -174,6 +176,8 @@ class FoldStudy(Settings):
         for each in self.variants:
             if each.start != RANDOM and getattr(self, each.start) is None:
                 raise ValueError(f"{each.name} starts from `{each.start}`, which the study has not")
+            if each.once and (each.start != COMMON or each.folds is not None):
+                raise ValueError(f"{each.name} is trained `once`, so it starts from `common`, and in no fold")
         return self
 
     @model_validator(mode="after")
@@ -200,7 +204,9 @@ class FoldStudy(Settings):
     def judges(self) -> dict[str, str]:
         """The float network that each quantized one should say the same as: its control, if it has one.
 
-        One that begins with random weights learns a network of its own, and is not judged.
+        One that is trained once is judged by the common network. One that begins with random weights learns a network
+        of its own, and is not judged.
         """
-        quantized = {each.name for each in self.variants if each.formats is not None and each.start != RANDOM}
-        return {name: control for name, control in self.controls.items() if name in quantized and control is not None}
+        quantized = [each for each in self.variants if each.formats is not None and each.start != RANDOM]
+        found = {each.name: COMMON if each.once else self.controls[each.name] for each in quantized}
+        return {name: judge for name, judge in found.items() if judge is not None}

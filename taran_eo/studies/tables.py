@@ -14,13 +14,18 @@ from taran_eo.train import Quantization, formats
 
 @dataclass(frozen=True)
 class Line:
-    """A row of the table; scores are shares, None where they are not defined, and bits those of one value."""
+    """A row of the table; scores are shares, None where they are not defined, and bits those of one value.
+
+    Where widths differ from layer to layer, formats are those that they began with, and bits their means.
+    """
 
     network: str
     weights: str
     activations: str
     weight_bits: float
     activation_bits: float
+    weight_bytes: float | None
+    bit_operations: float | None
     setting: str
     control: str
     folds: int
@@ -85,7 +90,7 @@ def _line(row: Row, names: str | None, setting: str | None) -> Line:
     weights, _, activations = (names or "").partition("/")
     how = None if names is None else formats(Quantization(weights=weights, activations=activations or None))
     unknown = Interval(None, None, None)
-    scores, less = row.scores, row.comparison
+    scores, less, costs = row.scores, row.comparison, row.costs
     iou = unknown if scores is None else scores.iou
     difference = unknown if less is None else less.differences["iou"]
     agreement = unknown if row.agreement is None else row.agreement
@@ -93,8 +98,10 @@ def _line(row: Row, names: str | None, setting: str | None) -> Line:
         network=_name(row.name),
         weights="float32" if how is None else str(how.weights),
         activations="float32" if how is None else str(how.activations),
-        weight_bits=32 if how is None else how.weights.bits,
-        activation_bits=32 if how is None else how.activations.bits,
+        weight_bits=32 if how is None else how.weights.bits if costs is None else _bits(costs.weight_bits),
+        activation_bits=32 if how is None else how.activations.bits if costs is None else _bits(costs.activation_bits),
+        weight_bytes=None if costs is None else costs.weight_bytes,
+        bit_operations=None if costs is None else costs.bit_operations,
         setting=setting or "",
         control="" if row.control is None else _name(row.control),
         folds=len({fold for fold, _ in row.iou}),
@@ -117,6 +124,11 @@ def _line(row: Row, names: str | None, setting: str | None) -> Line:
         large_ship_recall=None if scores is None else scores.large_ship_recall.value,
         false_alarms_per_km2=None if scores is None else scores.false_alarms_per_km2.value,
     )
+
+
+def _bits(mean: float) -> float:
+    """A mean of whole numbers, which may be one."""
+    return int(mean) if mean == int(mean) else mean
 
 
 def _name(network: str) -> str:
@@ -150,20 +162,21 @@ def _markdown(study: FoldStudy, answer: Answer, table: Sequence[Line]) -> str:
         f"one, per km². F2 of an answer without any ship: {_number(empty)}. *Bits* are those of",
         "weights and, where they differ, of activations. A pixel is ship from the probability that was best in the",
         "other folds; where a float network was quantized, the best for that. Fewer than "
-        f"{study.folds} folds: the first ones.",
+        f"{study.folds} folds: the first ones. *kB* are those of the packed weights, and *BitOPs* a pixel: each",
+        "multiplication counts with the bits of its weight times those of its activation.",
         "",
-        "| network | bits | folds x seeds | IoU | less control | p | agreement | Dice | F2 | ships | large | alarms | "
-        "control |",
-        f"|{' --- |' * 13}",
+        "| network | bits | kB | BitOPs | folds x seeds | IoU | less control | p | agreement | Dice | F2 | ships | "
+        "large | alarms | control |",
+        f"|{' --- |' * 15}",
     ]
     for row in table:
         runs = _extent(row.folds, row.seeds, row.runs) + (f", {row.diverged} diverged" if row.diverged else "")
         cells = [
-            *(
-                row.network,
-                "/".join(dict.fromkeys(f"{each:g}" for each in (row.weight_bits, row.activation_bits))),
-                runs,
-            ),
+            row.network,
+            "/".join(dict.fromkeys(f"{each:.3g}" for each in (row.weight_bits, row.activation_bits))),
+            "-" if row.weight_bytes is None else f"{row.weight_bytes / 1000:.1f}",
+            "-" if row.bit_operations is None else f"{row.bit_operations:,.0f}",
+            runs,
             _percent(row.iou, row.iou_low, row.iou_high),
             _percent(row.less_control, row.less_low, row.less_high, sign="+"),
             _number(row.equivalence_p),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
-from taran_eo.errors import ConfigError, DivergedError
+from taran_eo.errors import ConfigError, DivergedError, WidthError
 from taran_eo.nn.fracbits import FracBits
 from taran_eo.nn.learned_bits import LearnedBits, Widths
 from taran_eo.nn.quantized import QuantizedNetwork
@@ -172,7 +172,12 @@ def train(
                     remedy="Lower schedule.learning_rate; the last checkpoint is from before",
                 )
             if bits is not None:
-                bits.after(step, schedule.steps, partial(lesson.probe, network))
+                try:
+                    bits.after(step, schedule.steps, partial(lesson.probe, network))
+                except WidthError:
+                    state.save(folder, step)
+                    write_widths(folder / WIDTHS, bits)
+                    raise
             optimizer.step()
             average.update_parameters(network)
             task.learn(batch, each)

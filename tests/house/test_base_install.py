@@ -20,7 +20,8 @@ sys.meta_path.insert(0, Refuse())
 """
 EVERYTHING = """
 import taran_eo
-STUDIES = tuple(f"taran_eo.studies.{name}" for name in ("part", "run", "answer", "result", "tables", "plots"))
+NAMES = ("part", "run", "answer", "result", "tables", "plots", "pictures", "rows")
+STUDIES = tuple(f"taran_eo.studies.{name}" for name in NAMES)
 TRAINING = ("taran_eo.nn", "taran_eo.train", *STUDIES)
 seen = []
 for module in pkgutil.walk_packages(taran_eo.__path__, "taran_eo.", onerror=lambda name: None):

@@ -292,7 +292,7 @@ def test_a_killed_study_ends_as_if_it_had_not_been(study_file, tmp_path):
         table = {row["network"]: row for row in csv.DictReader(file)}
     assert table["e2m3 qat"]["folds"] == table["e2m3 qat"]["runs"] == "1"
     assert (table["longer"]["folds"], table["longer"]["seeds"], table["longer"]["runs"]) == ("3", "2", "5")
-    assert "| longer | 32 | 5 runs |" in (tmp_path / "torn/result.md").read_text()
+    assert "| longer | 32 | - | - | 5 runs |" in (tmp_path / "torn/result.md").read_text()
 
 
 def test_one_cell_is_carried_out_with_what_it_builds_on(study_file, tmp_path):
