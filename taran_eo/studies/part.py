@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from taran_eo.engines import open_engine
-from taran_eo.errors import ConfigError, DivergedError
+from taran_eo.errors import ConfigError, DivergedError, WidthError
 from taran_eo.evaluation import Predict, Prediction, answers
 from taran_eo.graph import Graph
 from taran_eo.imagery import LabelledImage
@@ -66,7 +66,7 @@ class Done:
 
     Attributes:
         identity: Of the recipe and its inputs.
-        made: How the network came to be; None where the run diverged.
+        made: How the network came to be; None where the run diverged, or its widths missed their target.
         tiles: The scores of its held-out images by name; none where the run diverged.
         costs: Of its widths; None for a float network, and of blocks.
     """
@@ -116,7 +116,7 @@ def carry_out_part(
         made, tiles, costs = None, {}, None
         try:
             trained = carry_out(recipe, folder, report(recipe.name), resume=not anew)
-        except DivergedError:
+        except (DivergedError, WidthError):  # told as a run that failed; the others go on
             pass
         else:
             made, costs = trained.provenance().to_dict(), _costs(trained)
