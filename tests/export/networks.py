@@ -6,7 +6,9 @@ import numpy as np
 
 from taran_eo.formats import Integer
 from taran_eo.graph import Conv, Graph
+from taran_eo.nn.lowering import lower
 from tests.graph.networks import chain, one_layer, random_unet
+from tests.nn.mixed import mixed_unet
 
 ROUTES = [
     ("e2m1", "ue2m2", True),
@@ -55,3 +57,5 @@ def networks(rng):
         yield chain(*ops, fmt=("ue2m4", "e2m3", "e3m2")[number % 3])
     yield one_layer("ue3m3", 3, 3)
     yield narrow_in_a_wide_format()
+    for family in ("int8", "e2m3"):
+        yield lower(mixed_unet(family, rng), "mixed")

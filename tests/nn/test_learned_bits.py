@@ -14,13 +14,10 @@ from taran_eo.formats import Integer, MiniFloat, parse_format, spend_sign
 from taran_eo.graph import run
 from taran_eo.nn.learned_bits import LearnedBits, Learning, Width, splits
 from taran_eo.nn.lowering import lower
-from taran_eo.nn.quantized import calibrate, quantize
 from taran_eo.nn.quantized_modules import ModuleFormats, QuantizedModules, calibrate_modules
 from taran_eo.nn.resnet import ResNet
-from taran_eo.nn.scales import Quantization
 from taran_eo.nn.sites import Layer, bit_operations, mean_bits, sites, weight_bytes
-from taran_eo.nn.thin_unet import ThinUNetShape
-from tests.nn.test_quantized import trained_like
+from tests.nn.mixed import mixed_unet, unet
 
 
 class Paper:
@@ -210,13 +207,6 @@ def modules(weights="int4", way="pact", **changes):
     return network
 
 
-def unet(weights="e2m3", **changes):
-    fmt = parse_format(weights)
-    network = quantize(trained_like(ThinUNetShape(width=4, depth=2)), Quantization(fmt, spend_sign(fmt), **changes))
-    calibrate(network, [torch.randint(0, 256, (2, 3, 32, 32)).float() for _ in range(3)])
-    return network
-
-
 @pytest.mark.parametrize("make", [modules, lambda: modules(way="lsq"), unet, lambda: unet(learned=True)])
 def test_an_attempt_leaves_no_trace(make):
     network = make()
@@ -288,14 +278,9 @@ def test_activations_without_a_relu_are_told():
 @pytest.mark.parametrize("family", ["int8", "e2m3"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_network_of_mixed_widths_is_its_graph_on_every_engine(family, seed):
-    network, rng = unet(family), np.random.default_rng(seed)
-    for site in sites(network.layers()):
-        fmt = Integer(int(rng.integers(2, 9)))
-        if family != "int8":
-            found = splits(int(rng.integers(3, 8)))
-            fmt = found[int(rng.integers(len(found)))]
-        site.take(fmt if site.kind == "weights" else spend_sign(fmt))
-    graph = lower(network.eval(), "mixed")
+    rng = np.random.default_rng(seed)
+    network = mixed_unet(family, rng)
+    graph = lower(network, "mixed")
     assert [str(each.weights) for each in graph.widths] == [str(layer.weights.format) for layer in network.layers()]
     pixels = rng.integers(0, 256, (3, 48, 32), dtype=np.uint8)
     logits = run(graph, pixels)
