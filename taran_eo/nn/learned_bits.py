@@ -29,8 +29,9 @@ from taran_eo.nn.sites import COSTS, CostName, Kind, Layer, Site, present, sites
 LARGEST_EXPONENT = 3
 """Exponent bits of the widest split that has an exact integer graph."""
 
-STEEPEST = 1.0
-"""A difference of the loss counts for no more than this, so that a width that ruins the network is left, not fled."""
+FARTHEST = 1.0
+"""A probe moves a width by no more bits: a difference between neighbours says nothing of what is beyond them, and one
+batch on which the network is ruined would send its width to the other end."""
 
 
 class Learning(Settings):
@@ -125,7 +126,8 @@ class Width:
     def move(self, slope: float, most_turns: int) -> None:
         """Follow a slope, and freeze after too many turns."""
         before = self.bits
-        self.value = min(float(self.highest), max(float(self.lowest), self.value - self.rate * slope))
+        far = max(-FARTHEST, min(FARTHEST, self.rate * slope))
+        self.value = min(float(self.highest), max(float(self.lowest), self.value - far))
         if self.bits == before:
             return
         rising = self.bits > before
@@ -356,8 +358,8 @@ class LearnedBits(Widths):
                 each()
             apart = width.bits - width.neighbour
             change = (base - other) if math.isfinite(other) else -math.inf
-            task = max(-STEEPEST, min(STEEPEST, change)) / apart
-            slopes.append(task + self.how.pressure * presses * (present_cost - other_cost) / self.whole / apart)
+            saved = (present_cost - other_cost) / self.whole
+            slopes.append((change + self.how.pressure * presses * saved) / apart)
         before = [width.value for width in group.widths]
         for width, slope in zip(group.widths, slopes, strict=True):
             width.move(slope, self.how.reversals)

@@ -89,7 +89,7 @@ def test_layers_that_need_more_get_more():
 @pytest.mark.parametrize("group", ["network", "layer", 2])
 def test_the_target_is_met_at_the_deadline_and_nothing_presses_below_it(target, group):
     layers, needs = papers(6), [2.0] * 11
-    how = Learning(group=group, target=target, pressure=20.0, every=1, probed=11, weight_rate=0.3, activation_rate=0.3)
+    how = Learning(group=group, target=target, pressure=40.0, every=1, probed=11, weight_rate=0.3, activation_rate=0.3)
     bits = learned(layers, how, needs, steps=600)
     assert bits.done and bits.share <= target
     wider = [bits.share + (1.0 if group == "network" else 0.2)]  # a bit more for one of the groups would pass it
@@ -139,9 +139,12 @@ def test_sites_that_share_a_width_begin_with_one():
 
 def test_a_width_stays_in_its_range_and_freezes_at_the_upper_after_so_many_turns():
     width = Width(4.0, 2, 8, 1.0)
-    width.move(100.0, 9)
-    assert width.bits == 2 and width.neighbour == 3
-    width.move(-100.0, 9)
+    # By a bit at once, whatever a probe says.
+    for slope, bits, neighbour in ((100.0, 3, 2), (math.inf, 2, 3), (100.0, 2, 3)):
+        width.move(slope, 9)
+        assert (width.bits, width.neighbour) == (bits, neighbour)
+    for _ in range(9):
+        width.move(-math.inf, 9)
     assert width.bits == 8 and width.neighbour == 7 and width.turns == 1
     restless = Width(4.0, 2, 8, 1.0)
     for slope in (0.9, 0.4, -0.4, 0.4, -0.4):
