@@ -156,6 +156,11 @@ def _recipe(
         names = sorted({image.path.name for table in tables for image in table} - hidden)
         hidden |= frozenset(np.random.default_rng(cell.seed).permutation(names)[cell.part.tiles :].tolist())
     recipe = load_toml(cell.part.recipe, Recipe, cell.part.set)
+    if recipe.images is not None:
+        raise ConfigError(
+            f"{cell.part.recipe} classifies pictures, and a study with [[tiles]] finds ships",
+            remedy="Give it a recipe with [[source]], or the study [[row]]s in place of tiles",
+        )
     sources = [one for source in recipe.source for one in _widened(source, study, tables)]
     start = {"": recipe.start, RANDOM: None}.get(cell.start, folder / cell.start / WEIGHTS)
     changes = {

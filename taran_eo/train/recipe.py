@@ -326,8 +326,9 @@ class Recipe(Settings):
             raise ValueError(
                 "`distillation.network` and `network` must do the same: classify `[images]`, or find ships"
             )
-        if self.images is not None and (self.publication or self.held_out or self.synthetic):
-            raise ValueError("`publication`, `held_out` and `synthetic` are for ships")
+        others = self.publication or self.held_out or self.synthetic or self.augmentation != Augmentation()
+        if self.images is not None and others:
+            raise ValueError("`augmentation`, `publication`, `held_out` and `synthetic` are for ships")
         return self
 
     @model_validator(mode="after")

@@ -357,6 +357,18 @@ def test_random_weights_are_no_teacher_in_a_study_either(study_file, tmp_path):
         run(study, tmp_path / "out", lambda name: lambda done: None)
 
 
+def test_pictures_are_no_ships(study_file, tmp_path):
+    other = 'set=["source=[]", "network.resnet=20", "images.train=a", "images.test=b", "images.side=8"]'
+    recipe = f'recipe = "{study_file.with_name("small.toml")}", start = "random"'
+    study = load_toml(
+        study_file, FoldStudy, ["pairs=[]", "grid=[]", f'variant=[{{name = "classes", {recipe}, {other}}}]']
+    )
+    with pytest.raises(
+        ConfigError, match=r"small\.toml classifies pictures, and a study with \[\[tiles\]\] finds ships"
+    ):
+        run(study, tmp_path / "out", lambda name: lambda done: None, only="*classes")
+
+
 def test_a_fold_without_ships_is_refused(study_file, tmp_path):
     masks = load_toml(study_file, FoldStudy).tiles[0].masks
     lines = masks.read_text().splitlines()
