@@ -24,9 +24,6 @@ from taran_eo.nn.learned_bits import Learning, Loss, Width, Widths
 from taran_eo.nn.quantized_modules import Between, QuantizedSite
 from taran_eo.nn.sites import Layer, Site
 
-FARTHEST = 1.0
-"""Bits that a width moves at most in a step: its slope is known up to the next whole width only."""
-
 
 @dataclass(frozen=True)
 class _Real:
@@ -100,9 +97,7 @@ class FracBits(Widths):
             return
         for group, real in zip(self.groups, self.reals, strict=True):
             (width,) = group.widths
-            slope = 0.0 if real.grad is None else real.grad.item()
-            moved = width.value - max(-FARTHEST, min(FARTHEST, width.rate * slope))
-            width.value = min(float(width.highest), max(float(width.lowest), moved))
+            width.follow(0.0 if real.grad is None else real.grad.item())
             self.take(group, [_nearest(width)])
         if step + 1 >= self.how.until * steps:
             self.freeze()

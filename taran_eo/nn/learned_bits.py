@@ -30,8 +30,8 @@ LARGEST_EXPONENT = 3
 """Exponent bits of the widest split that has an exact integer graph."""
 
 FARTHEST = 1.0
-"""A probe moves a width by no more bits: a difference between neighbours says nothing of what is beyond them, and one
-batch on which the network is ruined would send its width to the other end."""
+"""A width moves by no more bits at once: a slope between neighbours says nothing of what is beyond them, and one batch
+on which the network is ruined would send its width to the other end."""
 
 
 class Learning(Settings):
@@ -123,11 +123,15 @@ class Width:
         """What that is compared with: a bit fewer, or at the lowest a bit more."""
         return self.bits - 1 if self.bits > self.lowest else self.bits + 1
 
+    def follow(self, slope: float) -> None:
+        """Go down a slope, within the range."""
+        far = max(-FARTHEST, min(FARTHEST, self.rate * slope))
+        self.value = min(float(self.highest), max(float(self.lowest), self.value - far))
+
     def move(self, slope: float, most_turns: int) -> None:
         """Follow a slope, and freeze after too many turns."""
         before = self.bits
-        far = max(-FARTHEST, min(FARTHEST, self.rate * slope))
-        self.value = min(float(self.highest), max(float(self.lowest), self.value - far))
+        self.follow(slope)
         if self.bits == before:
             return
         rising = self.bits > before
