@@ -63,8 +63,12 @@ class FracBits(Widths):
                 )
         self.reals: list[Tensor] = []
 
-    def penalty(self) -> Tensor | None:
+    def penalty(self, step: int, steps: int) -> Tensor | None:
         """Mix the formats for the coming step, and say what the widths cost; to be called before the network.
+
+        Args:
+            step: The step, from 0.
+            steps: Steps of the training.
 
         Returns:
             ``float32[]`` to be added to the loss; None when nothing presses, as the target is met or all are frozen.
@@ -82,8 +86,8 @@ class FracBits(Widths):
                 below, above = self.format_of(place, [lower]), self.format_of(place, [upper])
                 cast(QuantizedSite, self.sites[place]).between = Between(below, above, real - lower)
         cost = self._cost(self.reals)
-        target = self.how.target
-        return None if target is not None and cost <= target * self.whole else self.how.pressure * cost / self.whole
+        pressure = self.pressure(step, steps, cost.item())
+        return pressure * cost / self.whole if pressure else None
 
     def after(self, step: int, steps: int, loss_of: Loss) -> None:
         """Follow the gradients of a step, or freeze.

@@ -49,6 +49,8 @@ class Learning(Settings):
         pressure: Its weight in the loss, times the share of the cost that the widest formats have.
         target: The share from which nothing presses any more; None presses to the end, which ``greedy`` and ``hessian``
             do not know.
+        rise: How many times the pressure has grown at the deadline, so that a target is met that the first pressure
+            would miss; without a target it does not grow.
         weight_rate: Learning rate of the widths of weights.
         activation_rate: Learning rate of those of activations.
         every: Steps from one probe to the next.
@@ -70,6 +72,7 @@ class Learning(Settings):
     cost: CostName = "bit_operations"
     pressure: float = Field(1.0, ge=0)
     target: float | None = Field(None, gt=0, le=1)
+    rise: float = Field(10.0, ge=1)
     weight_rate: float = Field(1.0, gt=0)
     activation_rate: float = Field(1.0, gt=0)
     every: int = Field(4, ge=1)
@@ -217,6 +220,16 @@ class Widths:
                 least=least,
             )
 
+    def pressure(self, step: int, steps: int, cost: float) -> float:
+        """The weight of the cost in a step, where the present cost is given."""
+        how = self.how
+        if how.target is None:
+            return how.pressure
+        if cost <= how.target * self.whole:
+            return 0.0
+        grown: float = how.rise ** min(1.0, step / (how.until * steps))
+        return how.pressure * grown
+
     @property
     def done(self) -> bool:
         """Whether all widths are frozen."""
@@ -310,7 +323,7 @@ class LearnedBits(Widths):
         super().__init__(layers, how, fixed=fixed, followers=followers)
         self.turn = 0
 
-    def penalty(self) -> Tensor | None:
+    def penalty(self, step: int, steps: int) -> Tensor | None:
         """Nothing is added to the loss: the cost is differenced beside it."""
         return None
 
@@ -335,7 +348,8 @@ class LearnedBits(Widths):
                 group = self.groups[self.turn % len(self.groups)]
                 self.turn += 1
                 before = group.bits
-                self._probe(group, base, loss_of)
+                cost = self.cost(self.layers, present)
+                self._probe(group, base, cost, self.pressure(step, steps, cost), loss_of)
                 if group.bits != before:
                     base = loss_of(self.how.share)
             if all(width.frozen for each in self.groups for width in each.widths):
@@ -345,10 +359,8 @@ class LearnedBits(Widths):
         values = [width.value for group in self.groups for width in group.widths]
         self.trace.append([step + 1, self.share, *values])
 
-    def _probe(self, group: Group, base: float, loss_of: Loss) -> None:
+    def _probe(self, group: Group, base: float, cost: float, pressure: float, loss_of: Loss) -> None:
         """Look at each width of a group with a bit fewer, then move them all."""
-        present_cost = self.cost(self.layers, present)
-        presses = self.how.target is None or present_cost > self.how.target * self.whole
         slopes = []
         for number, width in enumerate(group.widths):
             if width.frozen or width.lowest == width.highest:
@@ -362,8 +374,7 @@ class LearnedBits(Widths):
                 each()
             apart = width.bits - width.neighbour
             change = (base - other) if math.isfinite(other) else -math.inf
-            saved = (present_cost - other_cost) / self.whole
-            slopes.append((change + self.how.pressure * presses * saved) / apart)
+            slopes.append((change + pressure * (cost - other_cost) / self.whole) / apart)
         before = [width.value for width in group.widths]
         for width, slope in zip(group.widths, slopes, strict=True):
             width.move(slope, self.how.reversals)
@@ -394,7 +405,7 @@ class LearnedBits(Widths):
                 raise WidthError(
                     f"At the deadline the widths cost {share:.3f} of {self.how.highest} bits even with a bit fewer "
                     f"each, above the target of {target:g}",
-                    remedy="Raise `pressure`, the rates, `until` or the target; widths.csv has how far they came",
+                    remedy="Raise `pressure`, `rise`, rates, `until` or the target; widths.csv has how far they came",
                     share=share,
                 )
             bits[id(lower.pop(0))] -= 1

@@ -159,7 +159,8 @@ def train(
                 group["lr"] = learning_rate(step, schedule) * group.get("rate", 1.0)
             torch.manual_seed(recipe.seed + step)  # for dropout, so that a run that goes on draws what it would have
             batch = task.batch(step)
-            penalty = None if bits is None else bits.penalty()  # before the network, whose formats it may mix
+            # Before the network, whose formats it may mix.
+            penalty = None if bits is None else bits.penalty(step, schedule.steps)
             lesson = Lesson(task, batch.pixels.to(device), batch.truth.to(device), teacher, schedule)
             loss, each = lesson.loss(network)
             optimizer.zero_grad()

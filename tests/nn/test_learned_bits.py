@@ -96,6 +96,23 @@ def test_the_target_is_met_at_the_deadline_and_nothing_presses_below_it(target, 
     assert target < wider[0]
 
 
+def test_the_pressure_grows_to_the_deadline_and_ends_at_the_target():
+    bits = LearnedBits(papers(), Learning(target=0.3, pressure=2.0, rise=9.0, until=0.5))
+    above, at = 0.31 * bits.whole, 0.3 * bits.whole
+    assert [bits.pressure(step, 200, above) for step in (0, 50, 100, 150)] == pytest.approx([2, 6, 18, 18])
+    assert bits.pressure(50, 200, at) == 0
+    assert LearnedBits(papers(), Learning(pressure=2.0)).pressure(50, 200, at) == 2
+
+
+@pytest.mark.parametrize(("rise", "met"), [(1.0, False), (30.0, True)])
+def test_a_target_beyond_the_first_pressure_is_met_as_it_grows(rise, met):
+    layers, rates = papers(), {"weight_rate": 0.5, "activation_rate": 0.5}
+    bits = LearnedBits(layers, Learning(target=0.2, rise=rise, every=1, until=1.0, reversals=10**6, **rates))
+    for step in range(399):
+        bits.after(step, 400, lambda share: damage(layers, [2.0] * 5))
+    assert (min(line[1] for line in bits.trace) <= 0.2) == met
+
+
 def test_what_cannot_be_reached_is_told_before_the_training():
     with pytest.raises(
         WidthError, match=r"With 2 bits everywhere the network has 0\.0.* above the target of 0\.01"
