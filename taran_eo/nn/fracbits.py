@@ -2,7 +2,7 @@
 
 Between two whole widths a value is rounded to both formats and mixed by what the real width has beyond the lower one.
 So the loss has a gradient for the width, which comes with that of the weights, and a cost that knows real widths has
-one too. At the deadline the widths are rounded, and the rest of the training has whole ones.
+one too. At the deadline each takes the next whole width, or one bit fewer where the target asks for it.
 
 Source: Yang and Jin, FracBits, arXiv 2007.02017. Its abstract was at hand: a fractional state between two consecutive
 widths, adjusted gradually, and a differentiable term that makes the training meet its constraint. The linear mixing and
@@ -63,7 +63,7 @@ class FracBits(Widths):
                 )
         self.reals: list[Tensor] = []
 
-    def penalty(self, step: int, steps: int) -> Tensor | None:
+    def before(self, step: int, steps: int) -> Tensor | None:
         """Mix the formats for the coming step, and say what the widths cost; to be called before the network.
 
         Args:
@@ -111,28 +111,11 @@ class FracBits(Widths):
             self.trace.append([step + 1, float(cost) / self.whole, *values])
 
     def freeze(self) -> dict[str, Format]:
-        """Round all widths and freeze them: while the target is missed, the one farthest above its real width falls.
-
-        Returns:
-            The format of each site that was learned, by kind and name.
-        """
-        target, widths = self.how.target, [group.widths[0] for group in self.groups]
-        bits = {id(width): _nearest(width) for width in widths}
-
-        def cost(lowered: Width | None = None) -> float:
-            return self.cost_at(lambda width: bits[id(width)] - (width is lowered))
-
-        while target is not None and cost() > target * self.whole:
-            lower = [width for width in widths if bits[id(width)] > width.lowest and cost(width) < cost()]
-            if not lower:  # all are lowest, which meets the target but for the last place of a float
-                break
-            bits[id(max(lower, key=lambda width: bits[id(width)] - width.value))] -= 1
-        for group, width in zip(self.groups, widths, strict=True):
-            width.value, width.frozen = float(bits[id(width)]), True
+        """Mix no more, and freeze all widths."""
+        for group in self.groups:
             for place in group.places:
                 cast(QuantizedSite, self.sites[place]).between = None
-            self.take(group, [bits[id(width)]])
-        return self.formats()
+        return super().freeze()
 
     def _cost(self, reals: Sequence[Tensor]) -> Tensor:
         """The cost of real widths, one a group."""

@@ -1,11 +1,14 @@
 """Bit-widths that are learned while the network trains: AdaQAT, for integers and minifloats, in any grouping.
 
-Each width is a real number. What is computed with has the next whole number of bits; the gradient is a finite
-difference: the loss of a batch with these bits, less that of the same batch with one bit fewer. A cost of the hardware,
-as a share of what the widest formats cost, is differenced alike and presses down; the sum moves the real number
-(Gernigon, Filip, Sentieys, Coggiola and Bruno, arXiv 2404.16876: relaxed widths, discretised for all quantization and
-updated by gradient descent). Of the paper only the abstract was at hand: every constant here is ours, and so are the
-groups, the target, the deadline and all about minifloats.
+Each width is a real number. A step is trained with one of the two whole numbers beside it, drawn so that the real one
+is their mean; the gradient is a finite difference: the loss of a batch with the upper one, less that of the same batch
+with one bit fewer. A cost of the hardware, as a share of what the widest formats cost, is differenced alike and presses
+down; the sum moves the real number (Gernigon, Filip, Sentieys, Coggiola and Bruno, arXiv 2404.16876: relaxed widths,
+discretised for all quantization and updated by gradient descent). Of the paper only the abstract was at hand: every
+constant here is ours, and so are the draw, the groups, the target, the deadline and all about minifloats.
+
+A width that is never trained with a bit fewer looks dearer than it is, and weights more so than activations, as they
+adapt: hence the draw.
 
 The further passes are amortised: widths are probed every few steps, a few of them in turn. A width that keeps going
 back and forth is frozen at the upper of the two, and at the deadline all of them are, so that the training ends with
@@ -18,6 +21,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -62,7 +66,7 @@ class Learning(Settings):
             learned apart, which ``adaqat`` alone does.
         batches: Of ``greedy`` and ``hessian``: batches that they look at.
         draws: Of ``hessian``: random vectors for each tensor and batch.
-        seed: Of ``hessian``: what they are drawn from.
+        seed: What is drawn at random follows from it: vectors of ``hessian``, widths of the steps of ``adaqat``.
     """
 
     method: Literal["adaqat", "fracbits", "greedy", "hessian"] = "adaqat"
@@ -78,7 +82,7 @@ class Learning(Settings):
     every: int = Field(4, ge=1)
     probed: int = Field(2, ge=1)
     share: float = Field(1.0, gt=0, le=1)
-    reversals: int = Field(5, ge=1)
+    reversals: int = Field(20, ge=1)
     until: float = Field(0.5, gt=0, le=1)
     split: Literal["calibrated", "relaxed"] = "calibrated"
     batches: int = Field(2, ge=1)
@@ -120,6 +124,10 @@ class Width:
     def bits(self) -> int:
         """What is computed with."""
         return math.ceil(self.value)
+
+    def drawn(self, chance: float) -> int:
+        """What a step is trained with: with a chance, of 0 to 1, a bit fewer, the oftener the nearer it is."""
+        return self.bits - (chance < self.bits - self.value)
 
     @property
     def neighbour(self) -> int:
@@ -275,6 +283,10 @@ class Widths:
             for each in (self.sites, *self.followers):
                 each[place].take(fmt)
 
+    def attempt(self, group: Group, bits: Sequence[int]) -> list[Callable[[], None]]:
+        """Give the sites of a group, but not those of the followers, other formats until what is returned is called."""
+        return [self.sites[place].attempt(self.format_of(place, bits)) for place in group.places]
+
     def cost_at(self, bits_of: Callable[[Width], int]) -> float:
         """The cost with other bits; of minifloats it is that of their width, whatever the split."""
         widths = {
@@ -283,6 +295,49 @@ class Widths:
             for place in group.places
         }
         return self.cost(self.layers, lambda site: widths.get(id(site), site.format))
+
+    def cost_with(self, other: Width, bits: int) -> float:
+        """The cost with other bits of one width."""
+        return self.cost_at(lambda width: bits if width is other else width.bits)
+
+    def freeze(self) -> dict[str, Format]:
+        """Freeze all widths: where the target is not met, first the ones nearest to a bit fewer lose that bit.
+
+        Returns:
+            The format of each site that was learned, by kind and name.
+
+        Raises:
+            WidthError: The target is out of reach even so.
+        """
+        target, widths = self.how.target, [width for group in self.groups for width in group.widths]
+        # Those that turned too often come last: they froze at the upper of two widths, of which the lower will do.
+        lower = sorted(
+            (width for width in widths if width.bits > width.lowest),
+            key=lambda width: (width.frozen, width.value - width.bits),
+        )
+        bits = {id(width): width.bits for width in widths}
+
+        def cost() -> float:
+            return self.cost_at(lambda width: bits[id(width)])
+
+        for width in lower:
+            if target is None or (before := cost()) <= target * self.whole:
+                break
+            bits[id(width)] -= 1
+            if cost() == before:  # what saves nothing is kept
+                bits[id(width)] += 1
+        if target is not None and cost() > target * self.whole:
+            raise WidthError(
+                f"At the deadline the widths cost {cost() / self.whole:.3f} of {self.how.highest} bits even with a bit "
+                f"fewer each, above the target of {target:g}",
+                remedy="Raise `pressure`, `rise`, rates, `until` or the target; widths.csv has how far they came",
+                share=cost() / self.whole,
+            )
+        for width in widths:
+            width.value, width.frozen = float(bits[id(width)]), True
+        for group in self.groups:
+            self.take(group, group.bits)
+        return self.formats()
 
     def formats(self) -> dict[str, Format]:
         """The present format of each site that is learned, by kind and name."""
@@ -322,9 +377,19 @@ class LearnedBits(Widths):
     ) -> None:
         super().__init__(layers, how, fixed=fixed, followers=followers)
         self.turn = 0
+        self.narrowed: list[Callable[[], None]] = []
 
-    def penalty(self, step: int, steps: int) -> Tensor | None:
-        """Nothing is added to the loss: the cost is differenced beside it."""
+    def before(self, step: int, steps: int) -> Tensor | None:
+        """Narrow some widths for the coming step; to be called before the network.
+
+        Returns:
+            Nothing: the cost is differenced beside the loss.
+        """
+        rng = np.random.default_rng([self.how.seed, step])
+        for group in self.groups:
+            bits = [width.drawn(rng.random()) for width in group.widths]
+            if tuple(bits) != group.bits:
+                self.narrowed += self.attempt(group, bits)
         return None
 
     def after(self, step: int, steps: int, loss_of: Loss) -> None:
@@ -338,6 +403,9 @@ class LearnedBits(Widths):
         Raises:
             WidthError: At the deadline the target is out of reach; the widths are as they were.
         """
+        for undo in self.narrowed:
+            undo()
+        self.narrowed.clear()
         if self.done:
             return
         if step + 1 >= self.how.until * steps:
@@ -368,8 +436,8 @@ class LearnedBits(Widths):
                 continue
             bits = list(group.bits)
             bits[number] = width.neighbour
-            undo = [self.sites[place].attempt(self.format_of(place, bits)) for place in group.places]
-            other, other_cost = loss_of(self.how.share), self.cost(self.layers, present)
+            undo = self.attempt(group, bits)
+            other, other_cost = loss_of(self.how.share), self.cost_with(width, width.neighbour)
             for each in undo:
                 each()
             apart = width.bits - width.neighbour
@@ -382,38 +450,6 @@ class LearnedBits(Widths):
             for width, value in zip(group.widths, before, strict=True):
                 width.value = value
         self.take(group, group.bits)
-
-    def freeze(self) -> dict[str, Format]:
-        """Freeze all widths: where the target is not met, first the ones nearest to a bit fewer lose that bit.
-
-        Returns:
-            The format of each site that was learned, by kind and name.
-
-        Raises:
-            WidthError: The target is out of reach even so.
-        """
-        target, widths = self.how.target, [width for group in self.groups for width in group.widths]
-        # Those that turned too often come last: they froze at the upper of two widths, of which the lower will do.
-        lower = sorted(
-            (width for width in widths if width.bits > width.lowest),
-            key=lambda width: (width.frozen, width.value - width.bits),
-        )
-        bits = {id(width): width.bits for width in widths}
-        while target is not None and self.cost_at(lambda width: bits[id(width)]) > target * self.whole:
-            if not lower:
-                share = self.cost_at(lambda width: bits[id(width)]) / self.whole
-                raise WidthError(
-                    f"At the deadline the widths cost {share:.3f} of {self.how.highest} bits even with a bit fewer "
-                    f"each, above the target of {target:g}",
-                    remedy="Raise `pressure`, `rise`, rates, `until` or the target; widths.csv has how far they came",
-                    share=share,
-                )
-            bits[id(lower.pop(0))] -= 1
-        for width in widths:
-            width.value, width.frozen = float(bits[id(width)]), True
-        for group in self.groups:
-            self.take(group, group.bits)
-        return self.formats()
 
     def remember(self) -> dict[str, Any]:
         """What a checkpoint must hold; the formats themselves are in the state of the networks."""

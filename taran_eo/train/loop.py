@@ -160,7 +160,7 @@ def train(
             torch.manual_seed(recipe.seed + step)  # for dropout, so that a run that goes on draws what it would have
             batch = task.batch(step)
             # Before the network, whose formats it may mix.
-            penalty = None if bits is None else bits.penalty(step, schedule.steps)
+            penalty = None if bits is None else bits.before(step, schedule.steps)
             lesson = Lesson(task, batch.pixels.to(device), batch.truth.to(device), teacher, schedule)
             loss, each = lesson.loss(network)
             optimizer.zero_grad()

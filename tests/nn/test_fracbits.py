@@ -78,7 +78,7 @@ def test_a_network_of_whole_widths_says_what_it_says_without_mixing(weights, way
         bits.take(group, group.bits)
     before = logits_of(network)
     for width in (3, 8):  # and at the ends of the range
-        bits.penalty(0, 100)
+        bits.before(0, 100)
         assert all(site.between is not None for site in bits.sites)
         assert torch.equal(logits_of(network), before)
         for group in bits.groups:
@@ -100,7 +100,7 @@ def test_the_slope_of_a_width_is_the_difference_of_the_loss_and_of_the_cost(weig
 
     def total(number, shift=0.0):
         """The loss with one of the widths moved, within the two whole ones that it lies between."""
-        penalty = bits.penalty(0, 100)
+        penalty = bits.before(0, 100)
         if shift:
             for place in bits.groups[number].places:
                 mixed = bits.sites[place].between
@@ -134,7 +134,7 @@ def trained(network, how, steps, followers=(), look=lambda bits, step: None):
     bits = begun(network, how, followers)
     optimizer = torch.optim.SGD(network.parameters(), 1e-2)
     for step in range(steps):
-        penalty = bits.penalty(step, steps)
+        penalty = bits.before(step, steps)
         loss = nn.functional.cross_entropy(network(pixels), truth)
         optimizer.zero_grad()
         (loss if penalty is None else loss + penalty).backward()
@@ -151,7 +151,7 @@ def trained(network, how, steps, followers=(), look=lambda bits, step: None):
 def test_widths_come_down_to_the_target_and_stay_there(weights, way, cost, target):
     network = modules(weights, way)
     bits = trained(network, learning(target=target, cost=cost, pressure=3.0, until=0.5), steps=40)
-    assert bits.done and bits.share <= target and bits.penalty(0, 100) is None
+    assert bits.done and bits.share <= target and bits.before(0, 100) is None
     assert len({tuple(line[2:]) for line in bits.trace if line[0] >= 20}) == 1
     assert bits.trace[-1][:2] == [20, bits.share]
     assert all(site.between is None for site in bits.sites)
@@ -171,10 +171,10 @@ def test_without_a_pressure_nothing_falls_before_the_deadline_and_without_a_targ
 
 def test_nothing_presses_below_the_target():
     bits = begun(modules("int4"), learning(target=0.5))
-    assert bits.penalty(0, 100) is None
+    assert bits.before(0, 100) is None
     for group in bits.groups:
         group.widths[0].value = 7.9
-    assert bits.penalty(0, 100).item() == pytest.approx((7.9 / 8) ** 2, rel=0.1)
+    assert bits.before(0, 100).item() == pytest.approx((7.9 / 8) ** 2, rel=0.1)
 
 
 def test_a_width_moves_by_no_more_than_a_bit_a_step():
@@ -187,8 +187,8 @@ def test_a_width_moves_by_no_more_than_a_bit_a_step():
     assert values[-1] == [3.0] * len(bits.groups)
 
 
-def test_at_the_deadline_the_width_farthest_above_its_real_one_falls_first():
-    """Four groups of weights alone cost: 2.6 counts as 3, 3.4 as 3, and one bit too many is taken where it is worst."""
+def test_at_the_deadline_the_widths_nearest_to_a_bit_fewer_fall_first_and_those_that_save_nothing_stay():
+    """Weights alone cost: 3.6 would take 4 bits, 4.4 would take 5, and two bits too many are taken where they are."""
     network = modules("int4")
     bits = begun(network, learning(lowest=2, cost="weight_bytes", target=0.499))
     weights = [group for group in bits.groups if group.kind == "weights"]
@@ -224,7 +224,7 @@ def test_sites_of_a_fixed_format_are_never_mixed():
     eight = parse_format("int8")
     network = modules(first_weights=eight, head_weights=eight, head_activations=spend_sign(eight))
     bits = trained(network, learning(until=1.0), 4)
-    bits.penalty(0, 100)
+    bits.before(0, 100)
     fixed = network.fixed()
     assert len(fixed) == 3 and all(site.between is None and site.format.bits == 8 for site in fixed)
 

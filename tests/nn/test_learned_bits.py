@@ -170,6 +170,34 @@ def test_a_width_stays_in_its_range_and_freezes_at_the_upper_after_so_many_turns
     assert restless.frozen
 
 
+@pytest.mark.parametrize("value", [2.0, 2.25, 4.9, 8.0])
+def test_steps_have_the_learned_width_on_average(value):
+    width, chances = Width(value, 2, 8, 1.0), (np.arange(1000) + 0.5) / 1000
+    drawn = [width.drawn(chance) for chance in chances]
+    assert np.mean(drawn) == pytest.approx(value, abs=2e-3)
+    assert set(drawn) <= {math.floor(value), math.ceil(value)}
+
+
+def test_a_step_has_the_drawn_widths_a_probe_whole_ones_and_neither_leaves_a_trace():
+    layers, average = papers(), papers()
+    bits = LearnedBits(layers, Learning(group="layer", every=20, probed=2, until=1.0), followers=[average])
+    whole, drawn, asked = [site.format for site in sites(layers)], set(), []
+    bits.groups[0].widths[0].value = 7.5
+
+    def loss_of(share):
+        asked.append([site.format for site in sites(layers)])
+        return 0.0
+
+    for step in range(20):
+        bits.before(step, 100)
+        drawn.add(layers[0].weights.format.bits)
+        assert [site.format for site in sites(layers)][1:] == whole[1:]
+        assert [site.format for site in sites(average)] == whole
+        bits.after(step, 100, loss_of)
+    assert drawn == {7, 8} and asked[0] == whole
+    assert [sum(one != other for one, other in zip(each, whole, strict=True)) for each in asked[1:]] == [1, 1]
+
+
 @pytest.mark.parametrize("said", [math.nan, math.inf])
 def test_a_width_that_ruins_the_network_is_left(said):
     layers = papers(bits=4)
